@@ -1,0 +1,112 @@
+//! What can go wrong with a checkpoint, and what a caller can do about it.
+
+use crate::metadata::{CheckpointId, Generation};
+
+/// A source error of any type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// The result of a checkpoint operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a checkpoint operation failed. Callers branch on [`Error::kind`]; people read `Display`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller asked for something that cannot be done as asked.
+    #[error("{reason}")]
+    Invalid {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
+    /// The store refused, and nothing changed.
+    #[error("the store refused {object}")]
+    Refused {
+        /// Name of the object within the store.
+        object: String,
+        /// What the store said.
+        source: BoxError,
+    },
+
+    /// The store did not answer: the write may or may not have taken effect.
+    #[error("the outcome of writing {object} is unknown")]
+    Indeterminate {
+        /// Name of the object within the store.
+        object: String,
+        /// What the store said.
+        source: BoxError,
+    },
+
+    /// A newer run of the same job owns the checkpoint directory.
+    #[error("this run ({ours}) was fenced by a newer run ({newer}) of the same job")]
+    Fenced {
+        /// The generation of this run.
+        ours: Generation,
+        /// The generation that took over.
+        newer: Generation,
+    },
+
+    /// Stored bytes are not the bytes that were written.
+    #[error("{object} is corrupt: {reason}")]
+    Corrupt {
+        /// Name of the object within the store.
+        object: String,
+        /// What does not fit, with both numbers where there are two.
+        reason: String,
+    },
+
+    /// An object that should be there is not.
+    #[error("{object} is missing")]
+    Missing {
+        /// Name of the object within the store.
+        object: String,
+    },
+
+    /// A checkpoint is whole but is not one that this job can start from.
+    #[error("checkpoint {id} cannot be restored: {reason}")]
+    Incompatible {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// What does not match, with both sides of it.
+        reason: String,
+    },
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Change the code or the configuration.
+    Invalid,
+    /// Nothing changed: issuing the same request again is safe.
+    Retry,
+    /// Read the store back before doing anything else.
+    Reconcile,
+    /// Stop: this process must not write again.
+    Stop,
+    /// Fall back to an older checkpoint, and tell an operator.
+    Data,
+}
+
+impl Error {
+    /// Classifies the error. No wildcard arm: a new variant has to choose.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Invalid { .. } | Error::Incompatible { .. } => ErrorKind::Invalid,
+            Error::Refused { .. } => ErrorKind::Retry,
+            Error::Indeterminate { .. } => ErrorKind::Reconcile,
+            Error::Fenced { .. } => ErrorKind::Stop,
+            Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Data,
+        }
+    }
+
+    /// An [`Error::Invalid`] that says `reason`.
+    pub fn invalid(reason: impl Into<String>) -> Error {
+        Error::Invalid { reason: reason.into() }
+    }
+
+    /// An [`Error::Corrupt`] about `object`.
+    pub fn corrupt(object: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::Corrupt { object: object.into(), reason: reason.into() }
+    }
+}

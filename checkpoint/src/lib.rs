@@ -1,0 +1,10 @@
+//! Exactly-once checkpoints for timely dataflow.
+
+pub mod error;
+pub mod metadata;
+pub mod segment;
+pub mod store;
+pub mod time;
+
+pub use error::{BoxError, Error, ErrorKind, Result};
+pub use time::{Epoch, EpochTime, EventTime, Moment, Tick};
