@@ -1,8 +1,10 @@
 //! Exactly-once checkpoints for timely dataflow.
 
+pub mod coordinator;
 pub mod error;
 pub mod metadata;
 pub mod segment;
+pub mod state;
 pub mod store;
 pub mod time;
 

@@ -1,0 +1,131 @@
+//! Decides when epochs end, which checkpoints are complete, and what may be deleted.
+//!
+//! The coordinator is a state machine without I/O. [`Coordinator::step`] takes one [`Event`] and
+//! returns the [`Action`]s that its driver must perform, in order; it reads no clock, spawns no
+//! task and touches no store, so that a test can feed it any interleaving. One exists per job, on
+//! worker 0; `dataflow/` drives it.
+//!
+//! ```text
+//!   epoch:  running --Begin(next)--> closed --all snapshots durable--> durable --Write--> complete --Commit-->
+//!                                                                         |
+//!                                                                         +--not written--> part of the next one
+//! ```
+//!
+//! # Terms
+//!
+//! *Closed*: every source was told that the epoch is over. *Durable*: the acknowledgements'
+//! frontier has passed it; each operator's snapshot is in the store, but nothing refers to it.
+//! *Complete*: a metadata refers to it. Only that survives recovery.
+//!
+//! # Invariants
+//!
+//! * **C1** Epochs of complete checkpoints strictly increase, and ids are dense.
+//! * **C2** At most one metadata write is under way: the next is built on its outcome.
+//! * **C3** A segment is deleted only when neither a retained checkpoint, nor the state that the
+//!   next one will refer to, nor a fold under way names it.
+//! * **C4** Once fenced, nothing more is written or deleted.
+//!
+//! # When the store does not answer
+//!
+//! A metadata write that failed may have taken effect. Its id is tried again with what is durable
+//! by then; the driver finds our own earlier write there, says [`Event::Written`] of that one, and
+//! the newer state follows under the next id. An epoch that was not written is not undone: its
+//! segments are part of the next checkpoint.
+
+mod state;
+
+pub use state::{Coordinator, CoordinatorConfig, Start};
+
+use crate::metadata::{
+    Acknowledgement, CheckpointId, CheckpointMetadata, Generation, SegmentMetadata,
+};
+use crate::time::Epoch;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time has passed, milliseconds since the Unix epoch.
+    Time {
+        /// Now.
+        now_ms: u64,
+    },
+    /// Someone asked the job to stop.
+    StopRequested {
+        /// Now.
+        now_ms: u64,
+    },
+    /// Every sink has seen all that will ever come.
+    InputEnded {
+        /// Now.
+        now_ms: u64,
+    },
+    /// A snapshot is durable.
+    Acknowledged(Acknowledgement),
+    /// Every snapshot of every epoch before this one is durable; all epochs, if none.
+    Durable {
+        /// The acknowledgements' frontier.
+        before: Option<Epoch>,
+        /// Now.
+        now_ms: u64,
+    },
+    /// A metadata is in the store.
+    Written {
+        /// Its id.
+        id: CheckpointId,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The metadata could not be written, or nobody knows.
+    NotWritten,
+    /// A newer run owns the job.
+    Fenced {
+        /// The newer run.
+        newer: Generation,
+    },
+    /// Segments were folded.
+    Folded {
+        /// The operator.
+        uid: String,
+        /// The objects that went in.
+        replaced: Vec<String>,
+        /// What came out: nothing, if the fold failed.
+        with: Option<Vec<SegmentMetadata>>,
+    },
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// End the running epoch and begin this one.
+    Begin(Epoch),
+    /// No epoch follows: tell the sources.
+    End,
+    /// Write this metadata by put-if-absent.
+    Write(Box<CheckpointMetadata>),
+    /// Let sinks commit everything up to this epoch.
+    Commit(Epoch),
+    /// Fold these segments, oldest first, into bases.
+    Fold {
+        /// The operator.
+        uid: String,
+        /// What to fold.
+        segments: Vec<SegmentMetadata>,
+    },
+    /// Delete what nothing refers to; failure is of no consequence.
+    Delete {
+        /// Checkpoints, first.
+        checkpoints: Vec<CheckpointId>,
+        /// Segment objects.
+        segments: Vec<String>,
+    },
+    /// The last checkpoint is complete.
+    Finish,
+    /// Stop at once: another run owns the job.
+    Abandon {
+        /// The newer run.
+        newer: Generation,
+    },
+}
+
+#[cfg(test)]
+mod tests;

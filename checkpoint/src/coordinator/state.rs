@@ -1,0 +1,382 @@
+//! The coordinator's state and its one transition function.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Action, Event};
+use crate::metadata::{
+    Acknowledgement, CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation,
+    OperatorStateMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema, live_segments,
+};
+use crate::time::Epoch;
+
+/// What does not change during a run.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// Name of the job.
+    pub job: String,
+    /// This run.
+    pub generation: Generation,
+    /// Number of workers.
+    pub workers: usize,
+    /// Number of key groups.
+    pub key_groups: u16,
+    /// Time from one epoch's beginning to the next; none to end epochs only at the end.
+    pub interval_ms: Option<u64>,
+    /// How many checkpoints to keep, at least 1.
+    pub retain: usize,
+}
+
+/// Where a run starts from.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The checkpoint that the run wrote when it began.
+    pub checkpoint: CheckpointMetadata,
+    /// Older checkpoints that are still there, oldest first.
+    pub retained: Vec<CheckpointMetadata>,
+    /// When the run began, milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// Fold when the segments that would be folded have this many times the bytes of their bases...
+const FOLD_DELTAS_TO_BASES: u64 = 1;
+/// ... or when there are more of them than this for each worker, however small.
+const FOLD_SEGMENTS_PER_WORKER: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Coordinator {
+    config: CoordinatorConfig,
+    phase: Phase,
+    /// The running epoch.
+    epoch: Epoch,
+    began_ms: u64,
+    /// Epochs that were closed and are not complete, with when and why.
+    closed: VecDeque<Closed>,
+    /// Acknowledgements of epochs that are not durable yet.
+    waiting: BTreeMap<Epoch, Vec<Acknowledgement>>,
+    operators: BTreeMap<String, Operator>,
+    /// What is durable and in no checkpoint: the newest such epoch.
+    durable: Option<Closed>,
+    writing: Option<CheckpointMetadata>,
+    next_id: CheckpointId,
+    /// Complete checkpoints, oldest first, never none.
+    retained: VecDeque<CheckpointMetadata>,
+    bytes_since_checkpoint: u64,
+    /// Every segment object that was durable in this run or named when it began, and was not
+    /// deleted yet.
+    known: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The last epoch is closed; its checkpoint is what the job waits for.
+    Closing,
+    Finished,
+    Abandoned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Closed {
+    epoch: Epoch,
+    at_ms: u64,
+    durable_ms: u64,
+    origin: Origin,
+}
+
+#[derive(Debug, Default)]
+struct Operator {
+    schema: StateSchema,
+    segments: Vec<SegmentMetadata>,
+    /// Splits and committables as each worker last said.
+    by_worker: BTreeMap<usize, OperatorStateMetadata>,
+    folding: BTreeSet<String>,
+}
+
+impl Coordinator {
+    /// A coordinator whose first epoch follows that of `start`.
+    pub fn new(config: CoordinatorConfig, start: Start) -> Coordinator {
+        let now_ms = start.now_ms;
+        let operators = start.checkpoint.operators.iter().map(|state| {
+            let operator = Operator {
+                schema: state.schema.clone(),
+                segments: state.segments.clone(),
+                ..Operator::default()
+            };
+            (state.uid.clone(), operator)
+        });
+        let operators = operators.collect();
+        let retained: VecDeque<_> = start.retained.into_iter().chain([start.checkpoint]).collect();
+        let start = retained.back().expect("the start is retained");
+        Coordinator {
+            phase: Phase::Running,
+            epoch: start.epoch.next(),
+            began_ms: now_ms,
+            closed: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            operators,
+            durable: None,
+            writing: None,
+            next_id: CheckpointId(start.id.0 + 1),
+            bytes_since_checkpoint: 0,
+            known: retained.iter().flat_map(objects).map(str::to_owned).collect(),
+            retained,
+            config,
+        }
+    }
+
+    /// The running epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether no further epoch will begin.
+    pub fn is_closing(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// When the running epoch should end; none if only the end of the job ends it, or while an
+    /// earlier one is not complete.
+    pub fn next_begin_ms(&self) -> Option<u64> {
+        let idle = self.phase == Phase::Running && self.closed.is_empty() && self.writing.is_none();
+        self.config.interval_ms.filter(|_| idle).map(|interval| self.began_ms + interval)
+    }
+
+    /// Takes in what happened and says what to do.
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        if matches!(self.phase, Phase::Abandoned | Phase::Finished) {
+            return Vec::new();
+        }
+        match event {
+            Event::Time { now_ms } => match self.next_begin_ms() {
+                Some(due) if now_ms >= due => self.begin(now_ms, Origin::Interval),
+                _ => Vec::new(),
+            },
+            Event::StopRequested { now_ms } if self.phase == Phase::Running => {
+                let actions = self.begin(now_ms, Origin::Stop);
+                self.phase = Phase::Closing;
+                actions
+            }
+            Event::InputEnded { now_ms } if self.phase == Phase::Running => {
+                self.close(now_ms, Origin::EndOfInput);
+                self.phase = Phase::Closing;
+                vec![Action::End]
+            }
+            Event::StopRequested { .. } | Event::InputEnded { .. } => Vec::new(),
+            Event::Acknowledged(acknowledgement) => {
+                self.waiting.entry(acknowledgement.epoch).or_default().push(acknowledgement);
+                Vec::new()
+            }
+            Event::Durable { before, now_ms } => self.durable(before, now_ms),
+            Event::Written { id, epoch } => self.written(id, epoch),
+            Event::NotWritten => self.not_written(),
+            Event::Fenced { newer } => {
+                self.phase = Phase::Abandoned;
+                vec![Action::Abandon { newer }]
+            }
+            Event::Folded { uid, replaced, with } => self.folded(&uid, &replaced, with),
+        }
+    }
+
+    fn close(&mut self, at_ms: u64, origin: Origin) {
+        self.closed.push_back(Closed { epoch: self.epoch, at_ms, durable_ms: at_ms, origin });
+    }
+
+    fn begin(&mut self, now_ms: u64, origin: Origin) -> Vec<Action> {
+        self.close(now_ms, origin);
+        self.epoch = self.epoch.next();
+        self.began_ms = now_ms;
+        vec![Action::Begin(self.epoch)]
+    }
+
+    fn durable(&mut self, before: Option<Epoch>, now_ms: u64) -> Vec<Action> {
+        let is_durable = |epoch: Epoch| before.is_none_or(|before| epoch < before);
+        while let Some(entry) = self.waiting.first_entry() {
+            if !is_durable(*entry.key()) {
+                break;
+            }
+            entry.remove().into_iter().for_each(|acknowledgement| self.apply(acknowledgement));
+        }
+        while self.closed.front().is_some_and(|closed| is_durable(closed.epoch)) {
+            let closed = self.closed.pop_front().expect("there is a front");
+            self.durable = Some(Closed { durable_ms: now_ms, ..closed });
+        }
+        self.write_next()
+    }
+
+    fn apply(&mut self, acknowledgement: Acknowledgement) {
+        let state = acknowledgement.state;
+        let operator = self.operators.entry(state.uid.clone()).or_default();
+        operator.schema = state.schema.clone();
+        self.bytes_since_checkpoint += state.segments.iter().map(|s| s.bytes).sum::<u64>();
+        self.known.extend(state.segments.iter().map(|segment| segment.object.clone()));
+        operator.segments.extend(state.segments.iter().cloned());
+        let rest = OperatorStateMetadata { segments: Vec::new(), ..state };
+        operator.by_worker.insert(acknowledgement.worker, rest);
+    }
+
+    /// C2: writes the newest durable epoch unless a write is under way.
+    fn write_next(&mut self) -> Vec<Action> {
+        if self.writing.is_some() {
+            return Vec::new();
+        }
+        let Some(closed) = self.durable.take() else { return Vec::new() };
+        let metadata = self.metadata(closed);
+        self.writing = Some(metadata.clone());
+        vec![Action::Write(Box::new(metadata))]
+    }
+
+    fn metadata(&mut self, closed: Closed) -> CheckpointMetadata {
+        let operators: Vec<_> =
+            self.operators.iter_mut().map(|(uid, operator)| operator.metadata(uid)).collect();
+        let segments = operators.iter().flat_map(|operator| &operator.segments);
+        CheckpointMetadata {
+            format: FORMAT_VERSION,
+            job: self.config.job.clone(),
+            id: self.next_id,
+            epoch: closed.epoch,
+            generation: self.config.generation,
+            origin: closed.origin,
+            workers: self.config.workers,
+            key_groups: self.config.key_groups,
+            started_ms: closed.at_ms,
+            completed_ms: closed.durable_ms,
+            duration_ms: closed.durable_ms.saturating_sub(closed.at_ms),
+            bytes_written: self.bytes_since_checkpoint,
+            bytes_total: segments.map(|segment| segment.bytes).sum(),
+            operators,
+            crc32: 0,
+        }
+    }
+
+    fn written(&mut self, id: CheckpointId, epoch: Epoch) -> Vec<Action> {
+        let Some(metadata) = self.writing.take() else { return Vec::new() };
+        let newest = self.retained.back().map_or(Epoch(0), |newest| newest.epoch);
+        assert!(id == self.next_id && epoch > newest, "C1: {id} of {epoch} after {newest}");
+        self.next_id = CheckpointId(id.0 + 1);
+        let mut actions = vec![Action::Commit(epoch)];
+        if epoch == metadata.epoch {
+            self.bytes_since_checkpoint = 0;
+            actions.extend(self.folds());
+            actions.extend(self.retire(metadata));
+        } else {
+            // Our own earlier write had taken effect. What is newer follows under the next id.
+            self.durable.get_or_insert(Closed {
+                epoch: metadata.epoch,
+                at_ms: metadata.started_ms,
+                durable_ms: metadata.completed_ms,
+                origin: metadata.origin,
+            });
+        }
+        actions.extend(self.write_next());
+        let is_last = self.closed.is_empty() && self.writing.is_none();
+        if self.phase == Phase::Closing && is_last {
+            self.phase = Phase::Finished;
+            actions.push(Action::Finish);
+        }
+        actions
+    }
+
+    fn not_written(&mut self) -> Vec<Action> {
+        let Some(metadata) = self.writing.take() else { return Vec::new() };
+        if self.phase == Phase::Closing && self.durable.is_none() {
+            // No later checkpoint will make up for this one.
+            self.writing = Some(metadata.clone());
+            return vec![Action::Write(Box::new(metadata))];
+        }
+        self.write_next()
+    }
+
+    /// Takes up a complete checkpoint, and deletes what is beyond the number retained and what
+    /// nothing needs any more.
+    fn retire(&mut self, metadata: CheckpointMetadata) -> Option<Action> {
+        // What a run writes when it begins is a copy: with a newer one it only takes up a place.
+        let (copies, mut kept): (VecDeque<_>, VecDeque<_>) =
+            self.retained.drain(..).partition(|m| matches!(m.origin, Origin::Restore { .. }));
+        kept.push_back(metadata);
+        let excess = kept.len().saturating_sub(self.config.retain.max(1));
+        let checkpoints: Vec<_> =
+            copies.into_iter().chain(kept.drain(..excess)).map(|m| m.id).collect();
+        self.retained = kept;
+        let needed = self.needed();
+        let segments: Vec<_> =
+            self.known.iter().filter(|object| !needed.contains(object.as_str())).cloned().collect();
+        self.known.retain(|object| segments.binary_search(object).is_err());
+        let is_nothing = checkpoints.is_empty() && segments.is_empty();
+        (!is_nothing).then_some(Action::Delete { checkpoints, segments })
+    }
+
+    /// C3: every object that something may still read.
+    fn needed(&self) -> BTreeSet<&str> {
+        let running = self.operators.values().flat_map(|operator| {
+            let current = operator.segments.iter().map(|segment| segment.object.as_str());
+            current.chain(operator.folding.iter().map(String::as_str))
+        });
+        let retained = self.retained.iter().chain(&self.writing).flat_map(objects);
+        running.chain(retained).collect()
+    }
+
+    fn folds(&mut self) -> Vec<Action> {
+        let workers = self.config.workers;
+        let fold = |(uid, operator): (&String, &mut Operator)| {
+            let segments = operator.fold_candidates(workers)?;
+            operator.folding = segments.iter().map(|segment| segment.object.clone()).collect();
+            Some(Action::Fold { uid: uid.clone(), segments })
+        };
+        self.operators.iter_mut().filter_map(fold).collect()
+    }
+
+    fn folded(
+        &mut self,
+        uid: &str,
+        replaced: &[String],
+        with: Option<Vec<SegmentMetadata>>,
+    ) -> Vec<Action> {
+        let Some(operator) = self.operators.get_mut(uid) else { return Vec::new() };
+        operator.folding.clear();
+        let Some(with) = with else { return Vec::new() };
+        self.bytes_since_checkpoint += with.iter().map(|segment| segment.bytes).sum::<u64>();
+        self.known.extend(with.iter().map(|segment| segment.object.clone()));
+        let gone: BTreeSet<&str> = replaced.iter().map(String::as_str).collect();
+        // What was folded was the oldest part of the list, so its base goes to the front; newer
+        // bases of single workers that came since still hide what they cover.
+        let newer = operator.segments.drain(..).filter(|s| !gone.contains(s.object.as_str()));
+        let segments: Vec<_> = with.into_iter().chain(newer).collect();
+        operator.segments = live_segments(segments);
+        // What was folded is deleted when the last checkpoint that names it is.
+        Vec::new()
+    }
+}
+
+impl Operator {
+    fn metadata(&mut self, uid: &str) -> OperatorStateMetadata {
+        self.segments = live_segments(std::mem::take(&mut self.segments));
+        OperatorStateMetadata {
+            uid: uid.to_owned(),
+            schema: self.schema.clone(),
+            segments: self.segments.clone(),
+            splits: self.by_worker.values().flat_map(|state| state.splits.clone()).collect(),
+            committables: self
+                .by_worker
+                .values()
+                .flat_map(|state| state.committables.clone())
+                .collect(),
+        }
+    }
+
+    /// Everything, when what is not in bases outweighs what is; one fold at a time.
+    fn fold_candidates(&self, workers: usize) -> Option<Vec<SegmentMetadata>> {
+        let bytes = |kind: SegmentKind| -> u64 {
+            self.segments.iter().filter(|s| s.kind == kind).map(|s| s.bytes).sum()
+        };
+        let (bases, deltas) = (bytes(SegmentKind::Base), bytes(SegmentKind::Delta));
+        let is_heavy = deltas > bases * FOLD_DELTAS_TO_BASES && self.segments.len() > 2 * workers;
+        let is_long = self.segments.len() > FOLD_SEGMENTS_PER_WORKER * workers;
+        (self.folding.is_empty() && (is_heavy || is_long)).then(|| self.segments.clone())
+    }
+}
+
+fn objects(metadata: &CheckpointMetadata) -> impl Iterator<Item = &str> {
+    let segments = metadata.operators.iter().flat_map(|operator| &operator.segments);
+    segments.map(|segment| segment.object.as_str())
+}

@@ -1,0 +1,1 @@
+//! Scripts of events, and the actions that must follow.
