@@ -111,6 +111,14 @@ pub trait EpochTime {
     fn epoch(&self) -> Epoch;
     /// The least time of `epoch`.
     fn first_of(epoch: Epoch) -> Self;
+    /// The least time of pacing step `step` within `epoch`; none for times without steps, whose
+    /// programs pace themselves.
+    fn of_step(_epoch: Epoch, _step: u32) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 impl EpochTime for Moment {
@@ -120,6 +128,10 @@ impl EpochTime for Moment {
 
     fn first_of(epoch: Epoch) -> Self {
         Moment::at(Tick::new(epoch, 0))
+    }
+
+    fn of_step(epoch: Epoch, step: u32) -> Option<Self> {
+        Some(Moment::at(Tick::new(epoch, step)))
     }
 }
 

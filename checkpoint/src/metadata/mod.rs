@@ -203,7 +203,32 @@ pub struct Acknowledgement {
     /// The worker.
     pub worker: usize,
     /// The operator's state: for keyed state what this epoch added, for sources and sinks all.
+    #[serde(with = "as_text")]
     pub state: OperatorStateMetadata,
     /// Longest time that the worker's thread spent on this snapshot at one go, microseconds.
     pub stall_us: u64,
+}
+
+/// JSON as a string: between processes acknowledgements travel in bincode, which cannot decode
+/// values that describe themselves.
+mod as_text {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::OperatorStateMetadata;
+
+    pub(super) fn serialize<S: Serializer>(
+        state: &OperatorStateMetadata,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(state).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OperatorStateMetadata, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map_err(D::Error::custom)
+    }
 }

@@ -1,0 +1,278 @@
+//! Keyed state that takes part in checkpoints: a table, and the seal that goes on beside it.
+//!
+//! An operator applies records to [`KeyedState::table`], and calls [`KeyedState::advance`] and
+//! [`KeyedState::work`] whenever it is scheduled.
+//!
+//! ```text
+//!   worker's thread                          elsewhere
+//!   advance: epoch closed, begin_seal
+//!   work: slice, slice, slice --blocks-->    compress, checksum --> upload --> acknowledge
+//!         (batches between the slices)
+//! ```
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use timely::progress::Timestamp;
+
+use super::participant::{Closed, Participant};
+use crate::error::{BoxError, Error, Result};
+use crate::metadata::{OperatorStateMetadata, SegmentKind, SegmentMetadata};
+use crate::run::Run;
+use crate::segment::{EntryBlock, SegmentHeader, SegmentWriter};
+use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
+use crate::time::{Epoch, EpochTime};
+
+/// Slots scanned between two looks at the clock: about 60 us when every entry is captured.
+const SLICE_SLOTS: usize = 4096;
+
+/// How long one scheduling may spend on a seal. Short beside the 5 ms that a worker may stall,
+/// long beside the scheduling itself, so that a seal ends soon on a busy worker.
+const SLICE_BUDGET: Duration = Duration::from_millis(1);
+
+/// Captured bytes that wait for compression before the scan pauses: compression keeps up with one
+/// worker, so this bounds memory only when the machine is short of cores.
+const CAPTURED_BYTES_MAX: usize = 64 << 20;
+
+/// See the module.
+pub struct KeyedState<T: Timestamp, K, V, C> {
+    table: KeyedTable<K, V, C>,
+    participant: Participant<T>,
+    worker: usize,
+    sealing: Option<Sealing>,
+}
+
+/// A seal whose slices are not all cut.
+struct Sealing {
+    epoch: Epoch,
+    blocks: mpsc::Sender<Captured>,
+    waiting_bytes: Arc<AtomicUsize>,
+    snapshot: Snapshot,
+    stall: Duration,
+}
+
+/// What a slice hands over; [`Captured::All`] tells a seal that is whole from one whose dataflow
+/// was stopped.
+enum Captured {
+    Block(u16, EntryBlock),
+    All,
+}
+
+type Snapshot = tokio::task::JoinHandle<Result<OperatorStateMetadata>>;
+
+impl<T, K, V, C> KeyedState<T, K, V, C>
+where
+    T: Timestamp + EpochTime,
+    K: Eq + Hash,
+    C: Codec<K> + Codec<V>,
+{
+    /// The state of `participant` on its worker, as the restored checkpoint has it.
+    ///
+    /// # Errors
+    ///
+    /// If the checkpoint's entries cannot be read, with the name of the object.
+    pub(super) fn restore(participant: Participant<T>, worker: usize) -> Result<Self> {
+        let run = Arc::clone(participant.run());
+        let owned = run.key_groups().of_worker(worker, run.workers());
+        let mut table = KeyedTable::new(run.key_groups(), owned.clone());
+        run.load(participant.uid(), owned, |object, group, block| {
+            table.reserve(group, block.len());
+            for (key, value) in block.iter() {
+                let decode = |what: &str, error: BoxError| {
+                    Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
+                };
+                let key = <C as Codec<K>>::decode(key).map_err(|e| decode("a key", e))?;
+                let value = value.map(<C as Codec<V>>::decode).transpose();
+                let value = value.map_err(|e| decode("a value", e))?;
+                let hash = stable_hash(&key);
+                let now = run.key_groups().of_hash(hash);
+                if now != group {
+                    return Err(Error::corrupt(
+                        object,
+                        format!("a key of group {group} now hashes to group {now}: its type's `Hash` has changed"),
+                    ));
+                }
+                table.restore(hash, key, value);
+            }
+            Ok(())
+        })?;
+        Ok(KeyedState { table, participant, worker, sealing: None })
+    }
+
+    /// The entries.
+    #[inline]
+    pub fn table(&mut self) -> &mut KeyedTable<K, V, C> {
+        &mut self.table
+    }
+
+    /// The epoch whose records may be applied; those of later ones are stashed.
+    #[inline]
+    pub fn running(&self) -> Epoch {
+        self.participant.running()
+    }
+
+    /// Whether the input has ended and its last epoch is sealed.
+    pub fn is_done(&self) -> bool {
+        self.participant.is_done()
+    }
+
+    /// Ends the running epoch if it has closed, the input having come to `frontier` and the stash
+    /// beginning at `stashed`. Waits, unasked, for the seal before it.
+    ///
+    /// To be called until it returns [`Closed::No`], after each time applying what was stashed for
+    /// the epoch that runs then.
+    pub fn advance(&mut self, frontier: Option<Epoch>, stashed: Option<Epoch>) -> Closed {
+        if self.sealing.is_some() {
+            return Closed::No;
+        }
+        let closed = self.participant.next_epoch(frontier, stashed);
+        if closed == Closed::No {
+            return closed;
+        }
+        let epoch = self.participant.pass(closed);
+        if !self.participant.run().is_durable() {
+            let state = self.participant.state(|_| {});
+            self.participant.submit(epoch, 0, async move { Ok(state) });
+            return closed;
+        }
+        let start = Instant::now();
+        let kind = self.table.begin_seal();
+        let (blocks, receiver) = mpsc::channel();
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let snapshot = self.snapshot(epoch, kind, receiver, Arc::clone(&waiting_bytes));
+        let stall = start.elapsed();
+        self.sealing = Some(Sealing { epoch, blocks, waiting_bytes, snapshot, stall });
+        closed
+    }
+
+    /// Compresses the blocks as they come, and uploads the segment.
+    fn snapshot(
+        &self,
+        epoch: Epoch,
+        kind: SegmentKind,
+        blocks: mpsc::Receiver<Captured>,
+        waiting_bytes: Arc<AtomicUsize>,
+    ) -> Snapshot {
+        let run = Arc::clone(self.participant.run());
+        let state = self.participant.state(|_| {});
+        let owned = self.table.owned_groups();
+        let worker = self.worker;
+        let header = run.segment_header(&state.uid, kind, worker, epoch);
+        run.clone().spawn(async move {
+            let encode = move || write_segment(header, &blocks, &waiting_bytes);
+            let encoded = tokio::task::spawn_blocking(encode).await;
+            let Some((parts, summary)) = encoded.map_err(task_failed)?? else {
+                return Ok(state);
+            };
+            if summary.entries == 0 && kind == SegmentKind::Delta {
+                return Ok(state);
+            }
+            let object = run.segment_name(&state.uid, kind, worker, epoch);
+            run.upload(&object, &parts).await?;
+            let segment = SegmentMetadata {
+                object,
+                kind,
+                first_group: owned.start,
+                last_group: owned.end.saturating_sub(1),
+                epoch,
+                entries: summary.entries,
+                bytes: summary.bytes,
+                crc32: summary.crc32,
+            };
+            Ok(OperatorStateMetadata { segments: vec![segment], ..state })
+        })
+    }
+
+    /// Goes on with the seal under way, for a bounded time, and acknowledges what is durable.
+    ///
+    /// Returns whether to be scheduled again without further cause.
+    ///
+    /// # Errors
+    ///
+    /// If an entry cannot be encoded, or a snapshot cannot be made durable.
+    pub fn work(&mut self) -> std::result::Result<Again, BoxError> {
+        let again = self.slices()?;
+        self.participant.acknowledge()?;
+        Ok(again)
+    }
+
+    fn slices(&mut self) -> std::result::Result<Again, BoxError> {
+        let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
+        let start = Instant::now();
+        loop {
+            if sealing.waiting_bytes.load(Ordering::Relaxed) > CAPTURED_BYTES_MAX {
+                return Ok(Again::Soon);
+            }
+            let slice = self.table.seal_slice(SLICE_SLOTS, |group, block| {
+                sealing.waiting_bytes.fetch_add(block.raw_bytes(), Ordering::Relaxed);
+                // The receiver is gone only if its task failed, which the outcome will say.
+                let _ = sealing.blocks.send(Captured::Block(group, block));
+            })?;
+            let elapsed = start.elapsed();
+            sealing.stall = sealing.stall.max(elapsed);
+            match slice {
+                SealSlice::Done => break,
+                SealSlice::More if elapsed >= SLICE_BUDGET => return Ok(Again::Now),
+                SealSlice::More => {}
+            }
+        }
+        if let Some(Sealing { epoch, snapshot, stall, blocks, .. }) = self.sealing.take() {
+            let _ = blocks.send(Captured::All);
+            let work = async move { snapshot.await.map_err(task_failed)? };
+            self.participant.submit(epoch, stall.as_micros() as u64, work);
+        }
+        // The next epoch may have closed already.
+        Ok(Again::Now)
+    }
+}
+
+/// When an operator wants to be scheduled again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// At once: there is work left.
+    Now,
+    /// In about a millisecond: something elsewhere must catch up.
+    Soon,
+    /// Whenever there is input, or the participant's waker says so.
+    WhenWoken,
+}
+
+fn task_failed(error: tokio::task::JoinError) -> Error {
+    Error::invalid(format!("a snapshot's task failed: {error}"))
+}
+
+type Encoded = (Vec<bytes::Bytes>, crate::segment::SegmentSummary);
+
+/// None, if the dataflow was stopped in the middle of the seal.
+fn write_segment(
+    header: SegmentHeader,
+    blocks: &mpsc::Receiver<Captured>,
+    waiting_bytes: &AtomicUsize,
+) -> Result<Option<Encoded>> {
+    let mut writer = SegmentWriter::new(header);
+    let mut parts = Vec::new();
+    for captured in blocks {
+        match captured {
+            Captured::Block(group, block) => {
+                writer.block(group, &block);
+                waiting_bytes.fetch_sub(block.raw_bytes(), Ordering::Relaxed);
+                parts.push(writer.take_ready());
+            }
+            Captured::All => {
+                let (rest, summary) = writer.finish();
+                parts.push(rest);
+                return Ok(Some((parts, summary)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl<T: Timestamp, K, V, C> std::fmt::Debug for KeyedState<T, K, V, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedState").field("table", &self.table).finish_non_exhaustive()
+    }
+}

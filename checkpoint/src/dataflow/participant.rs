@@ -1,0 +1,227 @@
+//! What an operator holds to take part in checkpoints: written once, used by every stateful
+//! operator, source and sink.
+//!
+//! ```text
+//!   running epoch e --frontier passes e--> seal(e): work elsewhere --done--> ack(e), capability to e+1
+//! ```
+//!
+//! # Invariants
+//!
+//! * **P1** The acknowledgement capability stays at the oldest epoch whose snapshot is not durable:
+//!   that it has moved on *is* the acknowledgement.
+//! * **P2** Acknowledgements are sent in the order of epochs.
+//! * **P3** The data output is never held back by a snapshot.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::progress::Timestamp;
+use timely::progress::frontier::AntichainRef;
+use timely::scheduling::SyncActivator;
+use tokio::sync::oneshot;
+
+use crate::error::{BoxError, Result};
+use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
+use crate::run::Run;
+use crate::time::{Epoch, EpochTime};
+
+/// The output on which a participant acknowledges.
+pub type AckOutput<T> = OutputBuilder<T, CapacityContainerBuilder<Vec<Acknowledgement>>>;
+
+/// See the module.
+pub struct Participant<T: Timestamp> {
+    uid: String,
+    schema: StateSchema,
+    worker: usize,
+    run: Arc<Run>,
+    acks: AckOutput<T>,
+    /// None when the last epoch is acknowledged.
+    capability: Option<Capability<T>>,
+    running: Epoch,
+    sealed_last: bool,
+    pending: VecDeque<Pending>,
+    waker: SyncActivator,
+}
+
+struct Pending {
+    epoch: Epoch,
+    stall_us: u64,
+    outcome: oneshot::Receiver<Result<OperatorStateMetadata>>,
+}
+
+/// What [`Participant::next_epoch`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The running epoch goes on.
+    No,
+    /// Everything up to this epoch has arrived, and more will follow.
+    Through(Epoch),
+    /// Nothing will ever arrive again.
+    Last(Epoch),
+}
+
+/// The least epoch that a frontier can still bring; none, if it is empty.
+pub fn frontier_epoch<T: EpochTime>(frontier: AntichainRef<'_, T>) -> Option<Epoch> {
+    frontier.iter().map(EpochTime::epoch).min()
+}
+
+impl<T: Timestamp + EpochTime> Participant<T> {
+    pub(super) fn new(
+        (uid, schema): (String, StateSchema),
+        worker: usize,
+        run: Arc<Run>,
+        acks: AckOutput<T>,
+        mut capability: Capability<T>,
+        waker: SyncActivator,
+    ) -> Self {
+        let running = run.first_epoch();
+        capability.downgrade(&T::first_of(running));
+        Participant {
+            uid,
+            schema,
+            worker,
+            run,
+            acks,
+            capability: Some(capability),
+            running,
+            sealed_last: false,
+            pending: VecDeque::new(),
+            waker,
+        }
+    }
+
+    /// The epoch whose records may be applied; those of later ones are stashed.
+    pub fn running(&self) -> Epoch {
+        self.running
+    }
+
+    /// The operator's uid.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// The run that this operator takes part in.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// Wakes this operator from any thread.
+    pub fn waker(&self) -> SyncActivator {
+        self.waker.clone()
+    }
+
+    /// What has closed, if the input has come to `frontier` and the stash begins at `stashed`.
+    ///
+    /// Epochs in which nothing arrived are passed over: at their ends the state was the same.
+    pub fn next_epoch(&self, frontier: Option<Epoch>, stashed: Option<Epoch>) -> Closed {
+        let next = [frontier, stashed].into_iter().flatten().min();
+        match next {
+            _ if self.sealed_last => Closed::No,
+            None => Closed::Last(self.running),
+            Some(next) if next > self.running => Closed::Through(Epoch(next.0 - 1)),
+            Some(_) => Closed::No,
+        }
+    }
+
+    /// Ends the running epoch, `closed` says with which: `work` makes its snapshot durable, off the
+    /// worker's thread, and returns what the checkpoint will say of it.
+    ///
+    /// `stall_us` is how long the worker's thread was kept by it at one go.
+    pub fn seal<F>(&mut self, closed: Closed, stall_us: u64, work: F)
+    where
+        F: Future<Output = Result<OperatorStateMetadata>> + Send + 'static,
+    {
+        let epoch = self.pass(closed);
+        self.submit(epoch, stall_us, work);
+    }
+
+    /// Moves on to the next epoch; the snapshot of the one that ended is submitted later.
+    pub(super) fn pass(&mut self, closed: Closed) -> Epoch {
+        let epoch = match closed {
+            Closed::No => unreachable!("an epoch is sealed when it has closed"),
+            Closed::Through(epoch) => epoch,
+            Closed::Last(epoch) => {
+                self.sealed_last = true;
+                epoch
+            }
+        };
+        assert!(epoch >= self.running, "{epoch} was sealed before");
+        self.running = epoch.next();
+        epoch
+    }
+
+    pub(super) fn submit<F>(&mut self, epoch: Epoch, stall_us: u64, work: F)
+    where
+        F: Future<Output = Result<OperatorStateMetadata>> + Send + 'static,
+    {
+        let (sender, outcome) = oneshot::channel();
+        let waker = self.waker.clone();
+        self.run.spawn(async move {
+            // A receiver that is gone belongs to a dataflow that was stopped.
+            let _ = sender.send(work.await);
+            let _ = waker.activate();
+        });
+        self.pending.push_back(Pending { epoch, stall_us, outcome });
+    }
+
+    /// The state of an operator that has nothing but what `fill` puts in.
+    pub fn state(&self, fill: impl FnOnce(&mut OperatorStateMetadata)) -> OperatorStateMetadata {
+        let mut state = OperatorStateMetadata {
+            uid: self.uid.clone(),
+            schema: self.schema.clone(),
+            ..OperatorStateMetadata::default()
+        };
+        fill(&mut state);
+        state
+    }
+
+    /// Sends the acknowledgements of snapshots that have become durable. To be called whenever the
+    /// operator is scheduled.
+    ///
+    /// Returns whether a snapshot is still on its way.
+    ///
+    /// # Errors
+    ///
+    /// If a snapshot cannot be made durable, for ever.
+    pub fn acknowledge(&mut self) -> std::result::Result<bool, BoxError> {
+        while let Some(pending) = self.pending.front_mut() {
+            let state = match pending.outcome.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return Ok(true),
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    return Err(format!("the snapshot of {} was abandoned", self.uid).into());
+                }
+                Ok(outcome) => outcome?,
+            };
+            let (epoch, stall_us) = (pending.epoch, pending.stall_us);
+            self.pending.pop_front();
+            let capability = self.capability.as_mut().expect("P1: kept until the last epoch");
+            let acknowledgement = Acknowledgement { epoch, worker: self.worker, state, stall_us };
+            self.acks.activate().session(&*capability).give(acknowledgement);
+            if self.sealed_last && self.pending.is_empty() && epoch.next() == self.running {
+                self.capability = None;
+            } else {
+                capability.downgrade(&T::first_of(epoch.next()));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the last epoch is sealed and acknowledged.
+    pub fn is_done(&self) -> bool {
+        self.capability.is_none()
+    }
+}
+
+impl<T: Timestamp> std::fmt::Debug for Participant<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Participant")
+            .field("uid", &self.uid)
+            .field("worker", &self.worker)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! How much may be in flight: steps, and the budget that a source has in each.
+//!
+//! Timely has no back-pressure. The clock opens a *step* only while fewer than [`STEPS_AHEAD`] are
+//! under way, and in each a source may emit one budget; so what is in flight is bounded by
+//! `STEPS_AHEAD x budget x sources`, across workers and processes. The budget follows the time that
+//! a step takes to pass the slowest sink: a step that takes long makes it smaller, a quick one that
+//! the sources used up makes it larger.
+//!
+//! A pure state machine; the clock operator feeds it times.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Steps under way at the most: enough that sources and sinks do not wait for each other.
+pub const STEPS_AHEAD: usize = 4;
+
+/// Records that a source may emit in a step, on one worker, at the least. A sink that takes a
+/// second for this many is as slow as one can be and still stop within seconds.
+pub const BUDGET_MIN: u32 = 16;
+
+/// Records that a source may emit in a step at the most: four steps of it are 32 MB of `u64`s.
+pub const BUDGET_MAX: u32 = 1 << 20;
+
+/// Where the budget starts: small enough for any sink, and doubled in milliseconds for a fast one.
+pub const BUDGET_START: u32 = 4096;
+
+/// Bytes of input that a source may emit in a step, whatever its records.
+pub const STEP_BYTES_MAX: usize = 4 << 20;
+
+/// The time within which a step should have passed every sink. Latency under load is about this;
+/// shorter steps would spend more on progress than on records.
+const STEP_TARGET: Duration = Duration::from_millis(8);
+
+/// Steps begin at least this far apart, so that an idle job costs next to nothing.
+pub const STEP_MIN: Duration = Duration::from_millis(1);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pacing {
+    /// Steps that have begun and not passed every sink, oldest first, and when they began.
+    open: VecDeque<(u32, Duration)>,
+    next: u32,
+    last_begin: Option<Duration>,
+    budget: u32,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Pacing { open: VecDeque::new(), next: 0, last_begin: None, budget: BUDGET_START }
+    }
+}
+
+impl Pacing {
+    /// Records that a source may emit in a step that begins now.
+    pub fn budget(&self) -> u32 {
+        self.budget
+    }
+
+    /// The oldest step that is under way.
+    pub fn oldest(&self) -> Option<u32> {
+        self.open.front().map(|(step, _)| *step)
+    }
+
+    /// The oldest step has passed every sink; `was_used_up` if some source waits for budget.
+    pub fn passed(&mut self, now: Duration, was_used_up: bool) {
+        let Some((_, began)) = self.open.pop_front() else { return };
+        let took = now.saturating_sub(began);
+        self.budget = if took > STEP_TARGET * 4 {
+            self.budget / 4
+        } else if took > STEP_TARGET {
+            self.budget / 2
+        } else if was_used_up && took < STEP_TARGET / 2 {
+            self.budget.saturating_mul(2)
+        } else {
+            self.budget
+        }
+        .clamp(BUDGET_MIN, BUDGET_MAX);
+    }
+
+    /// The step to begin now, if it is time for one.
+    pub fn begin(&mut self, now: Duration) -> Option<u32> {
+        let is_due = self.last_begin.is_none_or(|last| now.saturating_sub(last) >= STEP_MIN);
+        if !is_due || self.open.len() >= STEPS_AHEAD {
+            return None;
+        }
+        self.next = self.next.checked_add(1)?;
+        self.last_begin = Some(now);
+        self.open.push_back((self.next, now));
+        Some(self.next)
+    }
+
+    /// A new epoch began: its steps count from 0 again, and the older ones are under way no more,
+    /// for they will pass before it does.
+    pub fn epoch(&mut self, now: Duration) {
+        self.open.clear();
+        self.next = 0;
+        self.last_begin = Some(now);
+        self.open.push_back((0, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `steps` steps against a sink that takes `per_record`, all sources greedy.
+    fn settle(per_record: Duration, steps: usize) -> Pacing {
+        let mut pacing = Pacing::default();
+        let mut now = Duration::ZERO;
+        pacing.epoch(now);
+        for _ in 0..steps {
+            now += (per_record * pacing.budget()).max(STEP_MIN);
+            pacing.passed(now, true);
+            while pacing.begin(now).is_some() {}
+        }
+        pacing
+    }
+
+    #[test]
+    fn a_slow_sink_gets_small_steps_and_a_fast_one_large() {
+        assert_eq!(settle(Duration::from_millis(1), 50).budget(), BUDGET_MIN);
+        assert_eq!(settle(Duration::from_nanos(1), 50).budget(), BUDGET_MAX);
+    }
+
+    #[test]
+    fn no_more_steps_begin_than_may_be_under_way() {
+        let mut pacing = Pacing::default();
+        let mut now = Duration::ZERO;
+        pacing.epoch(now);
+        let mut begun = 1;
+        for _ in 0..100 {
+            now += STEP_MIN;
+            begun += usize::from(pacing.begin(now).is_some());
+        }
+        assert_eq!(begun, STEPS_AHEAD);
+        pacing.passed(now, true);
+        now += STEP_MIN;
+        assert_eq!(pacing.begin(now), Some(STEPS_AHEAD as u32));
+    }
+}
