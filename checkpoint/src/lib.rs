@@ -1,8 +1,12 @@
 //! Exactly-once checkpoints for timely dataflow.
 
 pub mod coordinator;
+pub mod dataflow;
 pub mod error;
 pub mod metadata;
+pub mod pacing;
+mod recovery;
+pub mod run;
 pub mod segment;
 pub mod state;
 pub mod store;

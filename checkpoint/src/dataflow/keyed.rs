@@ -20,9 +20,9 @@ use timely::progress::Timestamp;
 
 use super::participant::{Closed, Participant};
 use crate::error::{BoxError, Error, Result};
-use crate::metadata::{OperatorStateMetadata, SegmentKind, SegmentMetadata};
+use crate::metadata::{OperatorStateMetadata, SegmentKind};
 use crate::run::Run;
-use crate::segment::{EntryBlock, SegmentHeader, SegmentWriter};
+use crate::segment::{EntryBlock, SegmentHeader, SegmentSummary, SegmentWriter};
 use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
 use crate::time::{Epoch, EpochTime};
 
@@ -69,37 +69,12 @@ where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
-    /// The state of `participant` on its worker, as the restored checkpoint has it.
-    ///
-    /// # Errors
-    ///
-    /// If the checkpoint's entries cannot be read, with the name of the object.
-    pub(super) fn restore(participant: Participant<T>, worker: usize) -> Result<Self> {
-        let run = Arc::clone(participant.run());
-        let owned = run.key_groups().of_worker(worker, run.workers());
-        let mut table = KeyedTable::new(run.key_groups(), owned.clone());
-        run.load(participant.uid(), owned, |object, group, block| {
-            table.reserve(group, block.len());
-            for (key, value) in block.iter() {
-                let decode = |what: &str, error: BoxError| {
-                    Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
-                };
-                let key = <C as Codec<K>>::decode(key).map_err(|e| decode("a key", e))?;
-                let value = value.map(<C as Codec<V>>::decode).transpose();
-                let value = value.map_err(|e| decode("a value", e))?;
-                let hash = stable_hash(&key);
-                let now = run.key_groups().of_hash(hash);
-                if now != group {
-                    return Err(Error::corrupt(
-                        object,
-                        format!("a key of group {group} now hashes to group {now}: its type's `Hash` has changed"),
-                    ));
-                }
-                table.restore(hash, key, value);
-            }
-            Ok(())
-        })?;
-        Ok(KeyedState { table, participant, worker, sealing: None })
+    pub(super) fn new(
+        participant: Participant<T>,
+        table: KeyedTable<K, V, C>,
+        worker: usize,
+    ) -> Self {
+        KeyedState { table, participant, worker, sealing: None }
     }
 
     /// The entries.
@@ -159,30 +134,20 @@ where
         let run = Arc::clone(self.participant.run());
         let state = self.participant.state(|_| {});
         let owned = self.table.owned_groups();
-        let worker = self.worker;
-        let header = run.segment_header(&state.uid, kind, worker, epoch);
+        if owned.is_empty() {
+            return run.spawn(async move { Ok(state) });
+        }
+        let header = run.segment_header(&state.uid, kind, (self.worker, epoch), &owned);
         run.clone().spawn(async move {
             let encode = move || write_segment(header, &blocks, &waiting_bytes);
-            let encoded = tokio::task::spawn_blocking(encode).await;
-            let Some((parts, summary)) = encoded.map_err(task_failed)?? else {
-                return Ok(state);
-            };
+            let encoded = tokio::task::spawn_blocking(encode).await.map_err(task_failed)?;
+            let Some((parts, summary)) = encoded else { return Ok(state) };
             if summary.entries == 0 && kind == SegmentKind::Delta {
                 return Ok(state);
             }
-            let object = run.segment_name(&state.uid, kind, worker, epoch);
+            let object = run.segment_name(&summary.header);
             run.upload(&object, &parts).await?;
-            let segment = SegmentMetadata {
-                object,
-                kind,
-                first_group: owned.start,
-                last_group: owned.end.saturating_sub(1),
-                epoch,
-                entries: summary.entries,
-                bytes: summary.bytes,
-                crc32: summary.crc32,
-            };
-            Ok(OperatorStateMetadata { segments: vec![segment], ..state })
+            Ok(OperatorStateMetadata { segments: vec![summary.metadata(object)], ..state })
         })
     }
 
@@ -244,14 +209,47 @@ fn task_failed(error: tokio::task::JoinError) -> Error {
     Error::invalid(format!("a snapshot's task failed: {error}"))
 }
 
-type Encoded = (Vec<bytes::Bytes>, crate::segment::SegmentSummary);
+type Encoded = (Vec<bytes::Bytes>, SegmentSummary);
+
+/// The entries of operator `uid` in the key groups of `worker`, as the restored checkpoint has them.
+pub(super) fn load<K, V, C>(run: &Run, uid: &str, worker: usize) -> Result<KeyedTable<K, V, C>>
+where
+    K: Eq + Hash,
+    C: Codec<K> + Codec<V>,
+{
+    let key_groups = run.key_groups();
+    let owned = key_groups.of_worker(worker, run.workers());
+    let mut table = KeyedTable::new(key_groups, owned.clone());
+    run.load(uid, owned, |object, group, block| {
+        let undecodable = |what: &str, error: BoxError| {
+            Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
+        };
+        table.reserve(group, block.len());
+        for (key, value) in block.iter() {
+            let key = <C as Codec<K>>::decode(key).map_err(|error| undecodable("a key", error))?;
+            let value = value.map(<C as Codec<V>>::decode).transpose();
+            let value = value.map_err(|error| undecodable("a value", error))?;
+            let hash = stable_hash(&key);
+            let now = key_groups.of_hash(hash);
+            if now != group {
+                let reason = format!(
+                    "a key of group {group} now hashes to group {now}: its type's `Hash` has changed"
+                );
+                return Err(Error::corrupt(object, reason));
+            }
+            table.restore(hash, key, value);
+        }
+        Ok(())
+    })?;
+    Ok(table)
+}
 
 /// None, if the dataflow was stopped in the middle of the seal.
 fn write_segment(
     header: SegmentHeader,
     blocks: &mpsc::Receiver<Captured>,
     waiting_bytes: &AtomicUsize,
-) -> Result<Option<Encoded>> {
+) -> Option<Encoded> {
     let mut writer = SegmentWriter::new(header);
     let mut parts = Vec::new();
     for captured in blocks {
@@ -264,11 +262,11 @@ fn write_segment(
             Captured::All => {
                 let (rest, summary) = writer.finish();
                 parts.push(rest);
-                return Ok(Some((parts, summary)));
+                return Some((parts, summary));
             }
         }
     }
-    Ok(None)
+    None
 }
 
 impl<T: Timestamp, K, V, C> std::fmt::Debug for KeyedState<T, K, V, C> {

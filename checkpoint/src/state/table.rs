@@ -145,10 +145,11 @@ impl Seal {
             blocks.push(EntryBlock::new());
         }
         let block = blocks.last_mut().expect("one was pushed if there was none");
-        let pushed = block.push(
-            |bytes| <C as Codec<K>>::encode(key, bytes),
-            value.map(|value| |bytes: &mut Vec<u8>| <C as Codec<V>>::encode(value, bytes)),
-        );
+        let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode(key, bytes);
+        let pushed = match value {
+            Some(value) => block.push(encode_key, |bytes| <C as Codec<V>>::encode(value, bytes)),
+            None => block.push_tombstone(encode_key),
+        };
         if let Err(error) = pushed {
             self.failed.get_or_insert(error);
         }

@@ -1,0 +1,165 @@
+//! `EpochClock`: the operator whose capabilities are the trigger of epochs and of commits.
+//!
+//! It sends nothing. That its `begin` capability moves is what every source, on every worker, sees
+//! as the beginning of a step or an epoch; that its `committed` capability moves is what every
+//! sink sees as the permission to commit. Worker 0 holds them; the others drop theirs at once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe;
+use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Timestamp;
+
+use super::driver::{Driver, Signalled};
+use super::scope::Signal;
+use crate::coordinator::Event;
+use crate::pacing::{Pacing, STEP_MIN};
+use crate::run::{Run, now_ms};
+use crate::time::{Epoch, EpochTime};
+
+type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
+
+/// Builds the operator; returns the driver, `begin` and `committed`.
+pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
+    scope: Scope<'scope, T>,
+    run: Arc<Run>,
+    tail: probe::Handle<T>,
+) -> (Rc<RefCell<Driver>>, Signals<'scope, T>, Signals<'scope, T>) {
+    let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
+    let (begin_output, begin) = builder.new_output::<Vec<Signal>>();
+    let (committed_output, committed) = builder.new_output::<Vec<Signal>>();
+    let activator = scope.activator_for(builder.operator_info().address);
+    let driver = Rc::new(RefCell::new(Driver::new(Arc::clone(&run), activator.clone())));
+    let is_clock = scope.index() == 0;
+    let shared = Rc::clone(&driver);
+    builder.build(move |mut capabilities| {
+        let _outputs = (begin_output, committed_output);
+        let committed = capabilities.pop();
+        let begin = capabilities.pop();
+        let mut clock = is_clock.then(|| Clock {
+            begin,
+            committed,
+            driver: shared,
+            pacing: Pacing::default(),
+            tail,
+            epoch: run.first_epoch(),
+            started: Instant::now(),
+            run,
+        });
+        move |_| {
+            let _outputs = &_outputs;
+            if clock.as_mut().is_some_and(Clock::tick) {
+                activator.activate_after(STEP_MIN);
+            }
+        }
+    });
+    (driver, begin, committed)
+}
+
+struct Clock<T: Timestamp> {
+    begin: Option<Capability<T>>,
+    committed: Option<Capability<T>>,
+    driver: Rc<RefCell<Driver>>,
+    pacing: Pacing,
+    /// On every sink.
+    tail: probe::Handle<T>,
+    epoch: Epoch,
+    started: Instant,
+    run: Arc<Run>,
+}
+
+impl<T: Timestamp + EpochTime> Clock<T> {
+    /// Returns whether to be scheduled again.
+    fn tick(&mut self) -> bool {
+        let now = self.started.elapsed();
+        if !self.driver.borrow().has_started() {
+            if self.run.control().is_ready() {
+                self.start(now);
+            }
+            return true;
+        }
+        self.watch();
+        while let Some(signal) = self.next_signal() {
+            self.obey(signal, now);
+        }
+        if self.begin.is_some() {
+            self.pace(now);
+        }
+        self.committed.is_some()
+    }
+
+    fn start(&mut self, now: Duration) {
+        self.driver.borrow_mut().start();
+        let first = T::first_of(self.epoch);
+        for capability in [&mut self.begin, &mut self.committed].into_iter().flatten() {
+            capability.downgrade(&first);
+        }
+        self.pacing.epoch(now);
+    }
+
+    fn next_signal(&self) -> Option<Signalled> {
+        self.driver.borrow_mut().next_signal()
+    }
+
+    /// Tells the coordinator what has become of time, input and the job.
+    fn watch(&mut self) {
+        let mut driver = self.driver.borrow_mut();
+        if driver.is_closing() {
+            return;
+        }
+        let now_ms = now_ms();
+        if self.tail.with_frontier(|frontier| frontier.is_empty()) {
+            driver.feed(Event::InputEnded { now_ms });
+        } else if self.run.control().is_stopping() {
+            driver.feed(Event::StopRequested { now_ms });
+        } else {
+            driver.feed(Event::Time { now_ms });
+        }
+    }
+
+    fn obey(&mut self, signal: Signalled, now: Duration) {
+        match signal {
+            Signalled::Begin(epoch) => {
+                self.epoch = epoch;
+                if let Some(begin) = &mut self.begin {
+                    begin.downgrade(&T::first_of(epoch));
+                }
+                self.pacing.epoch(now);
+            }
+            Signalled::End => self.begin = None,
+            Signalled::Commit(epoch) => {
+                if let Some(committed) = &mut self.committed {
+                    committed.downgrade(&T::first_of(epoch.next()));
+                }
+            }
+            Signalled::Finish => (self.begin, self.committed) = (None, None),
+        }
+    }
+
+    fn pace(&mut self, now: Duration) {
+        let control = self.run.control();
+        while let Some(step) = self.pacing.oldest() {
+            let Some(time) = T::of_step(self.epoch, step) else { return };
+            if self.tail.less_equal(&time) {
+                break;
+            }
+            self.pacing.passed(now, control.take_budget_used_up());
+        }
+        // Without records there is nothing that a new step would let pass.
+        if !control.has_emitted() {
+            return;
+        }
+        if let Some(step) = self.pacing.begin(now) {
+            control.clear_emitted();
+            control.set_budget(self.pacing.budget());
+            if let (Some(begin), Some(time)) = (&mut self.begin, T::of_step(self.epoch, step)) {
+                begin.downgrade(&time);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Performs what the coordinator decides; on worker 0, shared by the clock and the completion.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use timely::scheduling::{Activator, SyncActivator};
+
+use crate::coordinator::{Action, Coordinator, CoordinatorConfig, Event, Start};
+use crate::error::Error;
+use crate::metadata::CheckpointMetadata;
+use crate::run::{CheckpointReport, Run, now_ms};
+use crate::time::Epoch;
+
+/// What the clock operator has to do, for it holds the capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signalled {
+    Begin(Epoch),
+    End,
+    Commit(Epoch),
+    Finish,
+}
+
+/// See the module.
+pub(super) struct Driver {
+    run: Arc<Run>,
+    coordinator: Option<Coordinator>,
+    for_clock: VecDeque<Signalled>,
+    clock: Activator,
+    results: (Sender<Event>, Receiver<Event>),
+    /// Wakes the completion, which takes up results.
+    completion: Option<SyncActivator>,
+    writing: Option<CheckpointMetadata>,
+}
+
+impl Driver {
+    pub(super) fn new(run: Arc<Run>, clock: Activator) -> Driver {
+        let (for_clock, results) = (VecDeque::new(), channel());
+        Driver {
+            run,
+            coordinator: None,
+            for_clock,
+            clock,
+            results,
+            completion: None,
+            writing: None,
+        }
+    }
+
+    pub(super) fn completion(&mut self, waker: SyncActivator) {
+        self.completion = Some(waker);
+    }
+
+    /// Begins the first epoch.
+    pub(super) fn start(&mut self) {
+        let options = self.run.options();
+        let config = CoordinatorConfig {
+            job: options.job.clone(),
+            generation: self.run.generation(),
+            workers: options.workers,
+            key_groups: options.key_groups.count(),
+            interval_ms: Some(options.interval.as_millis().max(1) as u64),
+            retain: options.retain,
+        };
+        let start = Start {
+            checkpoint: self.run.start().clone(),
+            retained: self.run.retained().to_vec(),
+            now_ms: now_ms(),
+        };
+        let coordinator = Coordinator::new(config, start);
+        self.run.status().begun(coordinator.epoch());
+        self.coordinator = Some(coordinator);
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.coordinator.is_some()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.coordinator.as_ref().is_some_and(Coordinator::is_closing)
+    }
+
+    pub(super) fn next_signal(&mut self) -> Option<Signalled> {
+        self.for_clock.pop_front()
+    }
+
+    /// Takes up what tasks have done meanwhile.
+    pub(super) fn poll(&mut self) {
+        while let Ok(event) = self.results.1.try_recv() {
+            self.feed(event);
+        }
+    }
+
+    pub(super) fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            self.note(&event);
+            let Some(coordinator) = &mut self.coordinator else { return };
+            for action in coordinator.step(event) {
+                events.extend(self.perform(action));
+            }
+        }
+    }
+
+    /// Keeps the status that people see.
+    fn note(&mut self, event: &Event) {
+        let status = self.run.status();
+        match event {
+            Event::Acknowledged(acknowledgement) => status.stalled(acknowledgement.stall_us),
+            Event::NotWritten => status.failed_one(),
+            Event::Written { epoch, .. } => {
+                let Some(metadata) = self.writing.take_if(|metadata| metadata.epoch == *epoch)
+                else {
+                    return;
+                };
+                if !self.run.is_durable() {
+                    return;
+                }
+                let report = CheckpointReport::from(&metadata);
+                status.completed_one(report);
+                tracing::info!(
+                    checkpoint = report.id.0,
+                    epoch = report.epoch.0,
+                    duration_ms = report.duration_ms,
+                    bytes_written = report.bytes_written,
+                    bytes_total = report.bytes_total,
+                    "checkpoint complete"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Begin(epoch) => {
+                if self.is_closing() {
+                    // Before any source can see that the epoch has begun.
+                    self.run.control().emit_until(Epoch(epoch.0 - 1));
+                }
+                self.run.status().begun(epoch);
+                self.signal(Signalled::Begin(epoch));
+            }
+            Action::End => self.signal(Signalled::End),
+            Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),
+            Action::Finish => {
+                self.signal(Signalled::Finish);
+                self.run.control().set_finished();
+            }
+            Action::Write(metadata) => return self.write(*metadata),
+            Action::Fold { uid, segments } => {
+                let run = Arc::clone(&self.run);
+                let folding = self.run.spawn_blocking(move || {
+                    let folded = run.fold(&uid, &segments);
+                    if let Err(error) = &folded {
+                        tracing::warn!(uid, %error, "segments are not folded yet");
+                    }
+                    let replaced = segments.into_iter().map(|segment| segment.object).collect();
+                    Event::Folded { uid, replaced, with: folded.ok() }
+                });
+                self.spawn(async move { folding.await.expect("a fold does not panic") });
+            }
+            Action::Delete { checkpoints, segments } => {
+                if self.run.is_durable() {
+                    let run = Arc::clone(&self.run);
+                    self.run.spawn(async move { run.delete(&checkpoints, &segments).await });
+                }
+            }
+            Action::Abandon { newer } => {
+                let ours = self.run.generation();
+                self.run.control().fail(Error::Fenced { ours, newer });
+            }
+        }
+        None
+    }
+
+    fn write(&mut self, metadata: CheckpointMetadata) -> Option<Event> {
+        self.writing = Some(metadata.clone());
+        if !self.run.is_durable() {
+            return Some(Event::Written { id: metadata.id, epoch: metadata.epoch });
+        }
+        let run = Arc::clone(&self.run);
+        self.spawn(async move { run.write_metadata(&metadata).await });
+        None
+    }
+
+    fn spawn(&self, task: impl Future<Output = Event> + Send + 'static) {
+        let (results, completion) = (self.results.0.clone(), self.completion.clone());
+        self.run.spawn(async move {
+            // Nobody listens once the dataflow is dropped.
+            let _ = results.send(task.await);
+            completion.map(|completion| completion.activate());
+        });
+    }
+
+    fn signal(&mut self, signal: Signalled) {
+        self.for_clock.push_back(signal);
+        self.clock.activate();
+    }
+}

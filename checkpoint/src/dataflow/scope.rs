@@ -1,0 +1,208 @@
+//! What makes a dataflow one that is checkpointed.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, Concatenate, probe};
+use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Timestamp;
+use timely::scheduling::SyncActivator;
+
+use super::KeyedState;
+use super::clock::epoch_clock;
+use super::completion::completion;
+use super::driver::Driver;
+use super::participant::{AckOutput, Participant};
+use crate::error::{Error, Result};
+use crate::metadata::{Acknowledgement, StateSchema};
+use crate::run::Run;
+use crate::state::{Codec, KeyedTable};
+use crate::time::EpochTime;
+
+/// What flows on a stream of which only the frontier matters: nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {}
+
+/// A stream of which only the frontier matters.
+pub type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
+
+/// The checkpointing of one dataflow on one worker: made first, given to every operator that takes
+/// part, finished last.
+pub struct CheckpointScope<'scope, T: Timestamp> {
+    scope: Scope<'scope, T>,
+    run: Arc<Run>,
+    driver: Rc<RefCell<Driver>>,
+    begin: Signals<'scope, T>,
+    committed: Signals<'scope, T>,
+    acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
+    tail: probe::Handle<T>,
+    uids: RefCell<BTreeSet<String>>,
+}
+
+impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
+    /// Begins the checkpointing of a dataflow, whose only one this is.
+    pub fn new(scope: Scope<'scope, T>, run: Arc<Run>) -> Self {
+        let tail = probe::Handle::new();
+        let (driver, begin, committed) = epoch_clock(scope, Arc::clone(&run), tail.clone());
+        CheckpointScope {
+            scope,
+            run,
+            driver,
+            begin,
+            committed,
+            acks: RefCell::default(),
+            tail,
+            uids: RefCell::default(),
+        }
+    }
+
+    /// The scope of the dataflow.
+    pub fn scope(&self) -> Scope<'scope, T> {
+        self.scope
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// Its frontier is the epoch, and the step, in which sources may emit. Connect it to a source
+    /// by an input without a path to the data output.
+    pub fn begin(&self) -> Signals<'scope, T> {
+        self.begin.clone()
+    }
+
+    /// When its frontier has passed an epoch, the checkpoint of that epoch is complete.
+    pub fn committed(&self) -> Signals<'scope, T> {
+        self.committed.clone()
+    }
+
+    /// To be attached, as a probe, behind every sink: what it has passed is out of the dataflow.
+    pub fn tail(&self) -> &probe::Handle<T> {
+        &self.tail
+    }
+
+    /// Adds the acknowledgement output to an operator whose inputs are all declared.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if another operator has this uid, `Incompatible` if the checkpoint has state of
+    /// another schema for it.
+    pub fn join(
+        &self,
+        builder: &mut OperatorBuilder<'scope, T>,
+        uid: &str,
+        schema: StateSchema,
+    ) -> Result<Joined<T>> {
+        self.check(uid, &schema)?;
+        let port = builder.shape().outputs();
+        let (output, acks) = builder.new_output_connection::<Vec<Acknowledgement>, _>([]);
+        self.acks.borrow_mut().push(acks);
+        let address = builder.operator_info().address.to_vec();
+        Ok(Joined {
+            identity: (uid.to_owned(), schema),
+            worker: self.scope.index(),
+            run: Arc::clone(&self.run),
+            output: AckOutput::from(output),
+            port,
+            waker: self.scope.worker().sync_activator_for(address),
+        })
+    }
+
+    fn check(&self, uid: &str, schema: &StateSchema) -> Result<()> {
+        if uid.is_empty() {
+            return Err(Error::invalid("an operator with state needs a uid that is not empty"));
+        }
+        if !self.uids.borrow_mut().insert(uid.to_owned()) {
+            return Err(Error::invalid(format!(
+                "two operators have the uid {uid:?}: state is matched by it, so each needs its own"
+            )));
+        }
+        self.run.check_schema(uid, schema)
+    }
+
+    /// Loads the keyed state of `uid` on this worker, as the restored checkpoint has it.
+    ///
+    /// # Errors
+    ///
+    /// If the entries cannot be read, with the name of the object.
+    pub fn load<K, V, C>(&self, uid: &str) -> Result<KeyedTable<K, V, C>>
+    where
+        K: Eq + std::hash::Hash,
+        C: Codec<K> + Codec<V>,
+    {
+        super::keyed::load(&self.run, uid, self.scope.index())
+    }
+
+    /// Completes the construction: checks that the checkpoint has no state that nobody claims, and
+    /// gathers all acknowledgements.
+    ///
+    /// The first epoch begins when the program calls [`Control::set_ready`](crate::run::Control).
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` if the checkpoint holds the state of an operator that the dataflow lacks.
+    pub fn finish(self) -> Result<()> {
+        let acks = self.scope.concatenate(self.acks.into_inner());
+        completion(acks, Arc::clone(&self.run), self.driver);
+        let uids = self.uids.into_inner();
+        let start = self.run.start();
+        let unclaimed = start.operators.iter().map(|state| &state.uid).find(|u| !uids.contains(*u));
+        unclaimed.map_or(Ok(()), |uid| {
+            let there: Vec<_> = uids.iter().map(String::as_str).collect();
+            let reason = format!(
+                "it has state of operator {uid:?}, which the program lacks; the program has {}",
+                there.join(", ")
+            );
+            Err(Error::Incompatible { id: start.id, reason })
+        })
+    }
+}
+
+impl<T: Timestamp> std::fmt::Debug for CheckpointScope<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckpointScope").field("uids", &self.uids).finish_non_exhaustive()
+    }
+}
+
+/// An operator that will take part, before it is built.
+pub struct Joined<T: Timestamp> {
+    identity: (String, StateSchema),
+    worker: usize,
+    run: Arc<Run>,
+    output: AckOutput<T>,
+    port: usize,
+    waker: SyncActivator,
+}
+
+impl<T: Timestamp + EpochTime> Joined<T> {
+    /// The participant, given the capabilities that the operator is built with. The operator drops
+    /// those that it does not need itself.
+    pub fn participant(self, capabilities: &[Capability<T>]) -> Participant<T> {
+        let Joined { identity, worker, run, output, port, waker } = self;
+        Participant::new(identity, worker, run, output, capabilities[port].clone(), waker)
+    }
+
+    /// The participant that seals `table`.
+    pub fn keyed<K, V, C>(
+        self,
+        capabilities: &[Capability<T>],
+        table: KeyedTable<K, V, C>,
+    ) -> KeyedState<T, K, V, C>
+    where
+        K: Eq + std::hash::Hash,
+        C: Codec<K> + Codec<V>,
+    {
+        let worker = self.worker;
+        KeyedState::new(self.participant(capabilities), table, worker)
+    }
+}
+
+impl<T: Timestamp> std::fmt::Debug for Joined<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joined").field("uid", &self.identity.0).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! Loads the key groups of one worker from the segments of a checkpoint.
+
+use std::ops::{Range, RangeInclusive};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+
+use crate::error::Result;
+use crate::metadata::{SegmentKind, SegmentMetadata};
+use crate::segment::{EntryBlock, SegmentIndex, Trailer};
+use crate::store::BlobStore;
+
+/// Largest range that is fetched at once.
+const RANGE_BYTES_MAX: u64 = 8 << 20;
+
+/// Ranges that are fetched while one is decoded: hides the store's latency, bounds memory.
+const RANGES_AHEAD: usize = 4;
+
+/// Hands out the blocks of `owned`, for each group in the order oldest first; blocks that a newer
+/// base hides are not read.
+pub(crate) async fn load(
+    store: &BlobStore,
+    segments: &[SegmentMetadata],
+    owned: Range<u16>,
+    mut take: impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+) -> Result<()> {
+    for (at, segment) in segments.iter().enumerate() {
+        let parts = visible(segment, &segments[at + 1..], &owned);
+        if parts.is_empty() {
+            continue;
+        }
+        let index = index(store, segment).await?;
+        for groups in parts {
+            read_groups(store, &segment.object, &index, groups, &mut take).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The parts of `segment` within `owned` that no base in `newer` covers.
+pub(super) fn visible(
+    segment: &SegmentMetadata,
+    newer: &[SegmentMetadata],
+    owned: &Range<u16>,
+) -> Vec<RangeInclusive<u16>> {
+    let is_hidden = |group: u16| {
+        newer.iter().any(|newer| {
+            newer.kind == SegmentKind::Base
+                && (newer.first_group..=newer.last_group).contains(&group)
+        })
+    };
+    let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+    for group in segment.first_group..=segment.last_group {
+        if !owned.contains(&group) || is_hidden(group) {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if *last.end() + 1 == group => *last = *last.start()..=group,
+            _ => ranges.push(group..=group),
+        }
+    }
+    ranges
+}
+
+/// Reads a segment's index and checks that it is the one that the checkpoint means.
+pub(super) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Result<SegmentIndex> {
+    let object = &segment.object;
+    let tail = store.get_tail(object, SegmentIndex::TAIL_HINT).await?;
+    let trailer = Trailer::parse(object, &tail.bytes, tail.object_bytes)?;
+    let index = match trailer.index_in(&tail.bytes) {
+        Some(bytes) => SegmentIndex::parse(object, &trailer, bytes)?,
+        None => {
+            let bytes = store.get_range(object, trailer.index_range()).await?;
+            SegmentIndex::parse(object, &trailer, &bytes)?
+        }
+    };
+    index.check(segment)?;
+    Ok(index)
+}
+
+/// Reads the blocks of `groups`, ranges ahead of where they are decoded.
+pub(super) async fn read_groups(
+    store: &BlobStore,
+    object: &str,
+    index: &SegmentIndex,
+    groups: RangeInclusive<u16>,
+    take: &mut impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+) -> Result<()> {
+    let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
+    let fetches = runs.iter().map(|run| store.get_range(object, run.bytes()));
+    let mut fetched = stream::iter(fetches).buffered(RANGES_AHEAD);
+    for run in &runs {
+        let bytes: Bytes = fetched.next().await.expect("one fetch for each run")?;
+        for block in run.decode(object, &bytes) {
+            let (group, block) = block?;
+            take(object, group, &block)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Epoch;
+
+    fn segment(kind: SegmentKind, groups: RangeInclusive<u16>) -> SegmentMetadata {
+        SegmentMetadata {
+            object: "s".into(),
+            kind,
+            first_group: *groups.start(),
+            last_group: *groups.end(),
+            epoch: Epoch(1),
+            entries: 1,
+            bytes: 1,
+            crc32: 0,
+        }
+    }
+
+    #[test]
+    fn a_worker_reads_only_its_groups_that_no_newer_base_covers() {
+        let old = segment(SegmentKind::Base, 0..=99);
+        let newer = [segment(SegmentKind::Base, 40..=59), segment(SegmentKind::Delta, 0..=99)];
+        assert_eq!(visible(&old, &newer, &(20..80)), [20..=39, 60..=79]);
+        assert_eq!(visible(&old, &newer, &(45..50)), []);
+        assert_eq!(visible(&old, &[], &(0..200)), [0..=99]);
+    }
+}

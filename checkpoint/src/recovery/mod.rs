@@ -1,0 +1,7 @@
+//! Reading keyed state back: for a worker that starts, and for folding deltas into bases.
+
+mod fold;
+mod load;
+
+pub(crate) use fold::fold;
+pub(crate) use load::load;

@@ -1,0 +1,168 @@
+//! How a run is told to stop, and how it says that it has failed.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+
+use crate::error::BoxError;
+use crate::pacing::BUDGET_START;
+use crate::time::Epoch;
+
+/// Shared by all threads of a process that take part in a run.
+#[derive(Debug)]
+pub struct Control {
+    is_ready: AtomicBool,
+    is_stopping: AtomicBool,
+    /// The last epoch in which sources may emit.
+    last_epoch: AtomicU64,
+    is_finished: AtomicBool,
+    commits_pending: AtomicUsize,
+    failure: Mutex<Option<BoxError>>,
+    has_failed: AtomicBool,
+    threads: Mutex<Vec<Thread>>,
+    budget: AtomicU32,
+    is_budget_used_up: AtomicBool,
+    has_emitted: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control {
+            is_ready: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            last_epoch: AtomicU64::new(u64::MAX),
+            is_finished: AtomicBool::new(false),
+            commits_pending: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            threads: Mutex::default(),
+            budget: AtomicU32::new(BUDGET_START),
+            is_budget_used_up: AtomicBool::new(false),
+            has_emitted: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Control {
+    /// Lets the first epoch begin: everything that has to be done before the first record is done.
+    pub fn set_ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Asks the run to stop: sources emit nothing more, the running epoch ends, and when its
+    /// checkpoint is complete the run is finished. Windows do not fire.
+    pub fn request_stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether sources may emit in `epoch`.
+    #[inline]
+    pub fn may_emit(&self, epoch: Epoch) -> bool {
+        epoch.0 <= self.last_epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn emit_until(&self, epoch: Epoch) {
+        self.last_epoch.store(epoch.0, Ordering::Release);
+    }
+
+    /// The last checkpoint is complete.
+    pub(crate) fn set_finished(&self) {
+        self.is_finished.store(true, Ordering::Release);
+        self.unpark();
+    }
+
+    /// A sink has prepared output that is to be committed.
+    pub fn commit_pending(&self) {
+        self.commits_pending.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What [`commit_pending`](Control::commit_pending) announced is committed.
+    pub fn commit_done(&self) {
+        self.commits_pending.fetch_sub(1, Ordering::AcqRel);
+        self.unpark();
+    }
+
+    /// Whether workers should leave: everything is complete and committed, or the run has failed.
+    pub fn is_over(&self) -> bool {
+        self.has_failed()
+            || (self.is_finished.load(Ordering::Acquire)
+                && self.commits_pending.load(Ordering::Acquire) == 0)
+    }
+
+    /// Ends the run with an error. The first one counts.
+    pub fn fail(&self, error: impl Into<BoxError>) {
+        let error = error.into();
+        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = Some(error);
+        } else {
+            tracing::debug!(%error, "a further failure");
+        }
+        drop(failure);
+        self.has_failed.store(true, Ordering::Release);
+        self.unpark();
+    }
+
+    /// Whether the run has failed.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// What it failed of.
+    pub fn take_failure(&self) -> Option<BoxError> {
+        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Wakes this thread when the run is over.
+    pub fn register_thread(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        threads.push(std::thread::current());
+    }
+
+    fn unpark(&self) {
+        let threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        threads.iter().for_each(Thread::unpark);
+    }
+
+    /// Records that a source may emit, on one worker, in one pacing step.
+    #[inline]
+    pub fn budget(&self) -> usize {
+        self.budget.load(Ordering::Relaxed) as usize
+    }
+
+    /// A source has emitted all that it may in this step, and has more.
+    pub fn budget_used_up(&self) {
+        self.is_budget_used_up.store(true, Ordering::Relaxed);
+    }
+
+    /// A source has emitted records: the step that they belong to must end some time.
+    #[inline]
+    pub fn emitted(&self) {
+        self.has_emitted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_emitted(&self) -> bool {
+        self.has_emitted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clear_emitted(&self) {
+        self.has_emitted.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_budget(&self, records: u32) {
+        self.budget.store(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_budget_used_up(&self) -> bool {
+        self.is_budget_used_up.swap(false, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,183 @@
+//! One run of a job: what all its workers share, and the I/O that is done for them.
+//!
+//! A [`Run`] is opened once, before any worker exists: it fences older runs, chooses the checkpoint
+//! to start from, and appends that choice as its own first checkpoint (`open.rs`). The operators in
+//! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
+//! no worker ever waits for the store.
+
+mod control;
+mod open;
+mod status;
+mod tasks;
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+pub use control::Control;
+pub use status::{CheckpointReport, Status};
+
+use crate::metadata::{CheckpointId, CheckpointMetadata, Generation};
+use crate::state::KeyGroups;
+use crate::store::BlobStore;
+use crate::time::Epoch;
+
+/// What a run starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restore {
+    /// The newest checkpoint, or nothing if there is none yet.
+    #[default]
+    Latest,
+    /// This checkpoint.
+    Id(CheckpointId),
+    /// Nothing, though there may be checkpoints.
+    Nothing,
+}
+
+/// How a run is checkpointed.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Name of the job: its folder within the checkpoint directory.
+    pub job: String,
+    /// Number of workers, of all processes together.
+    pub workers: usize,
+    /// Number of key groups. Fixed for a job's life; a checkpoint with another number is refused.
+    pub key_groups: KeyGroups,
+    /// Where checkpoints go; none for a run that keeps none.
+    pub store: Option<BlobStore>,
+    /// Time from one checkpoint to the next.
+    ///
+    /// *Unit*: wall time, 1 ms resolution. *Default*: none of its own; the engine's is 10 s.
+    pub interval: Duration,
+    /// Number of completed checkpoints to keep.
+    ///
+    /// *Default*: none of its own; the engine's is 3, so that a damaged one is no disaster.
+    /// *Range*: at least 1.
+    pub retain: usize,
+    /// What to start from.
+    pub restore: Restore,
+}
+
+/// See the module.
+pub struct Run {
+    options: RunOptions,
+    generation: Generation,
+    /// The run's own first checkpoint: what it starts from.
+    start: CheckpointMetadata,
+    restored: Option<CheckpointId>,
+    retained: Vec<CheckpointMetadata>,
+    control: Control,
+    status: Status,
+}
+
+/// One runtime for the process, never shut down: a task may hold the last handle of a run, and a
+/// runtime cannot be dropped on its own threads.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("highwater-io")
+        .enable_all()
+        .build()
+        .expect("the process can start two threads")
+});
+
+impl Run {
+    /// Runs `task` on tokio's threads.
+    pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        RUNTIME.spawn(task)
+    }
+
+    /// Runs blocking `work` on a thread of its own.
+    pub fn spawn_blocking<R, F>(&self, work: F) -> tokio::task::JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        RUNTIME.spawn_blocking(work)
+    }
+
+    /// Name of the job.
+    pub fn job(&self) -> &str {
+        &self.options.job
+    }
+
+    /// How it is checkpointed.
+    pub fn options(&self) -> &RunOptions {
+        &self.options
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.options.workers
+    }
+
+    /// The key groups.
+    pub fn key_groups(&self) -> KeyGroups {
+        self.options.key_groups
+    }
+
+    /// This incarnation of the job; 0 if the run keeps no checkpoints.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether the run keeps checkpoints.
+    pub fn is_durable(&self) -> bool {
+        self.options.store.is_some()
+    }
+
+    /// What the run starts from: of epoch 0 and without operators if it starts afresh.
+    pub fn start(&self) -> &CheckpointMetadata {
+        &self.start
+    }
+
+    /// The checkpoint that was restored, if one was.
+    pub fn restored(&self) -> Option<CheckpointId> {
+        self.restored
+    }
+
+    /// The first epoch of this run.
+    pub fn first_epoch(&self) -> Epoch {
+        self.start.epoch.next()
+    }
+
+    /// Stopping and failing.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What has been achieved.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The checkpoints that were there when the run began, oldest first, without its own.
+    pub(crate) fn retained(&self) -> &[CheckpointMetadata] {
+        &self.retained
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run")
+            .field("options", &self.options)
+            .field("generation", &self.generation)
+            .field("restored", &self.restored)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Blocks this thread, which must not be one of tokio's, until `task` is done.
+fn block_on<F: Future>(task: F) -> F::Output {
+    RUNTIME.block_on(task)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_millis() as u64)
+}

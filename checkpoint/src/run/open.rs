@@ -1,0 +1,230 @@
+//! How a run begins: probe, claim, choose, append.
+//!
+//! ```text
+//!   probe the store --> claim the next generation --> choose a checkpoint n --> append a copy of it
+//!                                                                              at the head's id + 1
+//! ```
+//!
+//! The claim comes before the choice: what an older run completes after it, that run finds out to
+//! be fenced before it commits (`tasks.rs`). The copy takes the id that an older run would use
+//! next. If that run is quicker, its checkpoint is complete and is what we start from instead.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Control, Restore, Run, RunOptions, Status, block_on, now_ms};
+use crate::error::{Error, Result};
+use crate::metadata::{
+    CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, garbage,
+};
+use crate::store::layout::{self, SegmentName};
+use crate::store::{BlobStore, PutIfAbsent};
+use crate::time::Epoch;
+
+impl Run {
+    /// Begins a run: fences older ones, and restores what [`RunOptions::restore`] says.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if an option is out of range or the store cannot keep runs apart; `Incompatible`
+    /// if the checkpoint is of another job or has another number of key groups; `Corrupt` or
+    /// `Missing` if the checkpoint is damaged or is not there; `Refused` if the store does not
+    /// answer; `Fenced` if a newer run began at the same time.
+    pub fn open(options: RunOptions) -> Result<Arc<Run>> {
+        if options.workers == 0 {
+            return Err(Error::invalid("a job needs at least one worker"));
+        }
+        if options.retain == 0 {
+            return Err(Error::invalid("at least 1 checkpoint must be retained, not 0"));
+        }
+        if options.interval.is_zero() {
+            return Err(Error::invalid("the checkpoint interval must be longer than zero"));
+        }
+        let opened = match &options.store {
+            Some(store) => block_on(open(store, &options))?,
+            None => Opened::volatile(&options),
+        };
+        let Opened { generation, start, restored, retained } = opened;
+        let (control, status) = (Control::default(), Status::default());
+        let run = Run { options, generation, start, restored, retained, control, status };
+        Ok(Arc::new(run))
+    }
+}
+
+struct Opened {
+    generation: Generation,
+    start: CheckpointMetadata,
+    restored: Option<CheckpointId>,
+    retained: Vec<CheckpointMetadata>,
+}
+
+impl Opened {
+    fn volatile(options: &RunOptions) -> Opened {
+        let start = empty(options);
+        Opened { generation: Generation(0), start, restored: None, retained: Vec::new() }
+    }
+}
+
+/// The state of a job that has seen nothing.
+fn empty(options: &RunOptions) -> CheckpointMetadata {
+    CheckpointMetadata {
+        format: FORMAT_VERSION,
+        job: options.job.clone(),
+        id: CheckpointId(0),
+        epoch: Epoch(0),
+        generation: Generation(0),
+        origin: Origin::Restore { from: None },
+        workers: options.workers,
+        key_groups: options.key_groups.count(),
+        started_ms: 0,
+        completed_ms: 0,
+        duration_ms: 0,
+        bytes_written: 0,
+        bytes_total: 0,
+        operators: Vec::new(),
+        crc32: 0,
+    }
+}
+
+async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
+    store.probe().await?;
+    let generation = store.claim_generation().await?;
+    loop {
+        let ids = ids(store).await?;
+        let head = ids.last().copied().unwrap_or(CheckpointId(0));
+        let chosen = choose(&ids, options.restore, store, options).await?;
+        let restored = chosen.as_ref().map(|metadata| metadata.id);
+        let start = CheckpointMetadata {
+            id: CheckpointId(head.0 + 1),
+            generation,
+            origin: Origin::Restore { from: restored },
+            started_ms: now_ms(),
+            completed_ms: now_ms(),
+            duration_ms: 0,
+            bytes_written: 0,
+            ..chosen.unwrap_or_else(|| empty(options))
+        };
+        let name = layout::checkpoint(start.id);
+        match store.put_if_absent(&name, Bytes::from(start.to_bytes())).await? {
+            PutIfAbsent::Created => {
+                store.check_fence(generation).await?;
+                let others = retained(store, &ids).await;
+                sweep(store, generation, &start, &others);
+                let retained = others.into_iter().flatten().collect();
+                return Ok(Opened { generation, start, restored, retained });
+            }
+            // An older run has completed one more, or a newer one has begun.
+            PutIfAbsent::Exists(bytes) => {
+                let theirs = CheckpointMetadata::from_bytes(&name, &bytes)?.generation;
+                if theirs > generation {
+                    return Err(Error::Fenced { ours: generation, newer: theirs });
+                }
+            }
+        }
+    }
+}
+
+/// Ids of the checkpoints that are there, ascending.
+async fn ids(store: &BlobStore) -> Result<Vec<CheckpointId>> {
+    let objects = store.list(layout::CHECKPOINTS).await?;
+    Ok(objects.iter().filter_map(|(name, _)| layout::parse_checkpoint(name)).collect())
+}
+
+async fn read(store: &BlobStore, id: CheckpointId) -> Result<CheckpointMetadata> {
+    let name = layout::checkpoint(id);
+    let bytes = store.get(&name).await?;
+    let metadata = CheckpointMetadata::from_bytes(&name, &bytes)?;
+    if metadata.id != id {
+        return Err(Error::corrupt(name, format!("says that it is checkpoint {}", metadata.id)));
+    }
+    Ok(metadata)
+}
+
+async fn choose(
+    ids: &[CheckpointId],
+    restore: Restore,
+    store: &BlobStore,
+    options: &RunOptions,
+) -> Result<Option<CheckpointMetadata>> {
+    let id = match restore {
+        Restore::Nothing => return Ok(None),
+        Restore::Latest => match ids.last() {
+            Some(id) => *id,
+            None => return Ok(None),
+        },
+        Restore::Id(id) if ids.contains(&id) => id,
+        Restore::Id(id) => {
+            let there: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            return Err(Error::invalid(format!(
+                "there is no checkpoint {id} of job {}; there are: {there}",
+                options.job
+            )));
+        }
+    };
+    let metadata = read(store, id).await.map_err(|error| advise(error, id, ids))?;
+    if metadata.job != options.job {
+        let reason = format!("it is of job {:?}, not {:?}", metadata.job, options.job);
+        return Err(Error::Incompatible { id, reason });
+    }
+    if metadata.key_groups != options.key_groups.count() {
+        let (theirs, ours) = (metadata.key_groups, options.key_groups.count());
+        let reason = format!("it has {theirs} key groups and the job has {ours}");
+        return Err(Error::Incompatible { id, reason });
+    }
+    Ok(Some(metadata))
+}
+
+/// Never falls back silently: an older checkpoint means that output already committed would be
+/// written again, and that is for a person to decide.
+fn advise(error: Error, id: CheckpointId, ids: &[CheckpointId]) -> Error {
+    let Error::Corrupt { object, reason } = error else { return error };
+    let older: Vec<_> = ids.iter().filter(|i| **i < id).map(ToString::to_string).collect();
+    let advice = if older.is_empty() {
+        "; there is no older checkpoint".to_owned()
+    } else {
+        format!("; to start from an older checkpoint name it, there are {}", older.join(", "))
+    };
+    Error::Corrupt { object, reason: reason + &advice }
+}
+
+/// The checkpoints `ids`; `None` for one that cannot be read.
+async fn retained(store: &BlobStore, ids: &[CheckpointId]) -> Vec<Option<CheckpointMetadata>> {
+    let mut retained = Vec::with_capacity(ids.len());
+    for id in ids {
+        let metadata = read(store, *id).await;
+        if let Err(error) = &metadata {
+            tracing::warn!(checkpoint = id.0, %error, "a retained checkpoint cannot be read");
+        }
+        retained.push(metadata.ok());
+    }
+    retained
+}
+
+/// Deletes, in the background, what runs that died left behind.
+fn sweep(
+    store: &BlobStore,
+    generation: Generation,
+    start: &CheckpointMetadata,
+    others: &[Option<CheckpointMetadata>],
+) {
+    // What a damaged checkpoint refers to is not known, and it may yet be repaired.
+    let Some(mut all) = others.iter().cloned().collect::<Option<Vec<_>>>() else { return };
+    all.push(start.clone());
+    let store = store.clone();
+    super::RUNTIME.spawn(async move {
+        let Ok(objects) = store.list(layout::SEGMENTS).await else { return };
+        // Objects of this run may be named by its next checkpoint.
+        let is_older =
+            |name: &str| SegmentName::parse(name).is_some_and(|name| name.generation < generation);
+        let existing = objects.into_iter().map(|(name, _)| name).filter(|name| is_older(name));
+        let retained: Vec<&CheckpointMetadata> = all.iter().collect();
+        for name in garbage(existing, &retained) {
+            if let Err(error) = store.delete(&name).await {
+                tracing::debug!(object = name, %error, "garbage is left for the next run");
+                return;
+            }
+        }
+    });
+}

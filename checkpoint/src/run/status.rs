@@ -1,0 +1,109 @@
+//! What a run has achieved so far, for people who watch it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metadata::{CheckpointId, CheckpointMetadata, Origin};
+use crate::time::Epoch;
+
+/// Counters of a run.
+#[derive(Debug, Default)]
+pub struct Status {
+    epoch: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    bytes_written: AtomicU64,
+    stall_us_max: AtomicU64,
+    last: Mutex<Option<CheckpointReport>>,
+    durations_ms: Mutex<Vec<u64>>,
+}
+
+/// One completed checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointReport {
+    /// Its id.
+    pub id: CheckpointId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Why it was taken.
+    pub origin: Origin,
+    /// When it was complete, milliseconds since the Unix epoch.
+    pub completed_ms: u64,
+    /// From the end of its epoch to the last durable snapshot.
+    pub duration_ms: u64,
+    /// Bytes that it added to the store.
+    pub bytes_written: u64,
+    /// Bytes of all that it refers to.
+    pub bytes_total: u64,
+}
+
+impl From<&CheckpointMetadata> for CheckpointReport {
+    fn from(metadata: &CheckpointMetadata) -> Self {
+        CheckpointReport {
+            id: metadata.id,
+            epoch: metadata.epoch,
+            origin: metadata.origin,
+            completed_ms: metadata.completed_ms,
+            duration_ms: metadata.duration_ms,
+            bytes_written: metadata.bytes_written,
+            bytes_total: metadata.bytes_total,
+        }
+    }
+}
+
+impl Status {
+    pub(crate) fn begun(&self, epoch: Epoch) {
+        self.epoch.store(epoch.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn completed_one(&self, report: CheckpointReport) {
+        self.completed.fetch_add(1, Ordering::Relaxed);
+        self.bytes_written.fetch_add(report.bytes_written, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(report);
+        let mut all = self.durations_ms.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.push(report.duration_ms);
+    }
+
+    pub(crate) fn failed_one(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stalled(&self, stall_us: u64) {
+        self.stall_us_max.fetch_max(stall_us, Ordering::Relaxed);
+    }
+
+    /// The running epoch.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
+    }
+
+    /// Checkpoints completed in this run.
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// Checkpoints of this run whose metadata could not be written; each is part of a later one.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the checkpoints of this run added to the store.
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_written.load(Ordering::Relaxed)
+    }
+
+    /// The longest time that a seal kept a worker's thread at one go, microseconds.
+    pub fn stall_us_max(&self) -> u64 {
+        self.stall_us_max.load(Ordering::Relaxed)
+    }
+
+    /// The newest completed checkpoint of this run.
+    pub fn last(&self) -> Option<CheckpointReport> {
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Durations of all checkpoints of this run in their order, milliseconds.
+    pub fn durations_ms(&self) -> Vec<u64> {
+        self.durations_ms.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}

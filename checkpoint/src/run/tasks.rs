@@ -1,0 +1,198 @@
+//! What a run does for its operators, off the workers' threads.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Run, block_on};
+use crate::coordinator::Event;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::{
+    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateSchema,
+};
+use crate::recovery;
+use crate::segment::{EntryBlock, SegmentHeader};
+use crate::store::layout::{self, SegmentMaker, SegmentName};
+use crate::store::{BlobStore, PutIfAbsent};
+use crate::time::Epoch;
+
+impl Run {
+    fn store(&self) -> &BlobStore {
+        self.options.store.as_ref().expect("asked only of runs that keep checkpoints")
+    }
+
+    /// Checks that the state of operator `uid`, if the checkpoint has any, is of this schema.
+    pub(crate) fn check_schema(&self, uid: &str, ours: &StateSchema) -> Result<()> {
+        let Some(state) = self.start.operators.iter().find(|state| state.uid == uid) else {
+            return Ok(());
+        };
+        let theirs = &state.schema;
+        if theirs == ours {
+            return Ok(());
+        }
+        let show = |s: &StateSchema| {
+            let StateSchema { kind, key_type, value_type, codec, version } = s;
+            format!("{kind} of ({key_type}, {value_type}) in {codec}, version {version}")
+        };
+        let reason = format!(
+            "operator {uid:?} has changed: the checkpoint holds a {}, the program has a {}",
+            show(theirs),
+            show(ours)
+        );
+        Err(Error::Incompatible { id: self.start.id, reason })
+    }
+
+    /// Reads the entries of operator `uid` in the key groups `owned`, oldest first within each
+    /// group. Blocks.
+    pub(crate) fn load(
+        &self,
+        uid: &str,
+        owned: Range<u16>,
+        take: impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+    ) -> Result<()> {
+        let state = self.start.operators.iter().find(|state| state.uid == uid);
+        match state {
+            Some(state) if !owned.is_empty() => {
+                block_on(recovery::load(self.store(), &state.segments, owned, take))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn segment_header(
+        &self,
+        uid: &str,
+        kind: SegmentKind,
+        (worker, epoch): (usize, Epoch),
+        covered: &Range<u16>,
+    ) -> SegmentHeader {
+        SegmentHeader {
+            job: self.options.job.clone(),
+            uid: uid.to_owned(),
+            kind,
+            generation: self.generation,
+            worker,
+            epoch,
+            key_groups: self.options.key_groups.count(),
+            first_group: covered.start,
+            last_group: covered.end - 1,
+        }
+    }
+
+    pub(crate) fn segment_name(&self, header: &SegmentHeader) -> String {
+        let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
+        SegmentName {
+            uid: header.uid.clone(),
+            generation: header.generation,
+            epoch: header.epoch,
+            maker,
+        }
+        .to_string()
+    }
+
+    /// Writes a segment, however long the store stays away: the changes that it holds are in no
+    /// other, so there is no going on without it.
+    pub(crate) async fn upload(&self, object: &str, parts: &[Bytes]) -> Result<()> {
+        loop {
+            let error = match self.try_upload(object, parts).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let can_retry = matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile);
+            if !can_retry || self.control.is_over() {
+                return Err(error);
+            }
+            tracing::warn!(object, %error, "a snapshot is not uploaded yet; trying on");
+        }
+    }
+
+    async fn try_upload(&self, object: &str, parts: &[Bytes]) -> Result<()> {
+        let mut upload = self.store().writer(object);
+        for part in parts {
+            upload.write(part.clone()).await?;
+        }
+        upload.finish().await.map(drop)
+    }
+
+    /// Makes a checkpoint complete, and says what became of it.
+    ///
+    /// The fence is checked *after* the write: a run that was suspended between the two may have
+    /// written where a newer run has long deleted its own, and must not commit.
+    pub(crate) async fn write_metadata(&self, metadata: &CheckpointMetadata) -> Event {
+        let name = layout::checkpoint(metadata.id);
+        let bytes = Bytes::from(metadata.to_bytes());
+        let put = self.store().put_if_absent(&name, bytes).await;
+        let epoch = match put {
+            Ok(PutIfAbsent::Created) => metadata.epoch,
+            Ok(PutIfAbsent::Exists(bytes)) => match self.earlier_write(&name, &bytes) {
+                Ok(epoch) => epoch,
+                Err(Error::Fenced { newer, .. }) => return Event::Fenced { newer },
+                Err(error) => {
+                    self.control.fail(error);
+                    return Event::NotWritten;
+                }
+            },
+            Err(error) => {
+                tracing::warn!(checkpoint = metadata.id.0, %error, "a checkpoint is not complete; its changes go into the next one");
+                if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile) {
+                    self.control.fail(error);
+                }
+                return Event::NotWritten;
+            }
+        };
+        self.confirm(metadata.id, epoch).await
+    }
+
+    async fn confirm(&self, id: CheckpointId, epoch: Epoch) -> Event {
+        loop {
+            match self.store().check_fence(self.generation).await {
+                Ok(()) => return Event::Written { id, epoch },
+                Err(Error::Fenced { newer, .. }) => return Event::Fenced { newer },
+                Err(error) if self.control.is_over() => {
+                    tracing::debug!(%error, "the run is over");
+                    return Event::NotWritten;
+                }
+                Err(error) => tracing::warn!(%error, "the fence is not checked yet; trying on"),
+            }
+        }
+    }
+
+    /// The epoch of an earlier write of ours under this id, the outcome of which was not known.
+    fn earlier_write(&self, name: &str, bytes: &[u8]) -> Result<Epoch> {
+        let found = CheckpointMetadata::from_bytes(name, bytes)?;
+        if found.generation == self.generation {
+            return Ok(found.epoch);
+        }
+        Err(Error::Fenced { ours: self.generation, newer: found.generation })
+    }
+
+    /// Whether a newer run has begun, which explains whatever went wrong in this one.
+    pub fn fenced(&self) -> Option<Error> {
+        let store = self.options.store.as_ref()?;
+        let fence = block_on(store.check_fence(self.generation));
+        fence.err().filter(|error| error.kind() == ErrorKind::Stop)
+    }
+
+    /// Blocks, for as long as it takes to read and write the segments.
+    pub(crate) fn fold(
+        &self,
+        uid: &str,
+        segments: &[SegmentMetadata],
+    ) -> Result<Vec<SegmentMetadata>> {
+        let newest = segments.iter().map(|segment| segment.epoch).max().unwrap_or_default();
+        let groups = 0..self.options.key_groups.count();
+        let header = self.segment_header(uid, SegmentKind::Base, (0, newest), &groups);
+        block_on(recovery::fold(self.store(), header, segments))
+    }
+
+    /// Deletes what nothing names. What cannot be deleted is left for the next run's sweep.
+    pub(crate) async fn delete(&self, checkpoints: &[CheckpointId], segments: &[String]) {
+        // Checkpoints first: one that is there must be whole.
+        let names = checkpoints.iter().map(|id| layout::checkpoint(*id));
+        for name in names.chain(segments.iter().cloned()) {
+            if let Err(error) = self.store().delete(&name).await {
+                tracing::warn!(object = name, %error, "an old object is left behind");
+            }
+        }
+    }
+}
