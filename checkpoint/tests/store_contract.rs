@@ -192,7 +192,7 @@ fn a_put_if_absent_is_settled_whatever_the_first_answer_was() {
             for lost in [Side::Before, Side::After] {
                 let faults = match lost {
                     Side::Before => Faults::default().down_for_calls(call..call + 1),
-                    Side::After => Faults::default().lose_reply_every(call),
+                    Side::After => Faults::default().lose_replies_to_calls(call..call + 1),
                 };
                 let case = faulty("one fault", faults.clone());
                 let store = case.store();
@@ -235,6 +235,43 @@ fn large_objects_are_written_in_parts() {
     }));
 }
 
+/// One fault at each request of an upload in parts, before and after it takes effect.
+#[test]
+fn an_upload_survives_a_fault_at_any_of_its_requests() {
+    let pattern: Vec<u8> = (0..PART_BYTES as u32 * 2 + 5).map(|i| (i % 251) as u8).collect();
+    let pattern = Bytes::from(pattern);
+    run(async {
+        for lost in [Side::Before, Side::After] {
+            // Start, three parts, complete.
+            for call in 1..=5 {
+                for case in [plain("memory", Location::memory()), directory()] {
+                    let faults = match lost {
+                        Side::Before => Faults::default().down_for_calls(call..call + 1),
+                        Side::After => Faults::default().lose_replies_to_calls(call..call + 1),
+                    };
+                    let location = FaultyStore::wrap(case.location.clone(), faults.clone());
+                    let store = BlobStore::new(location, JOB).retry_policy(PATIENT);
+                    let mut upload = store.writer("segments/x.seg");
+                    upload.write(pattern.clone()).await.unwrap();
+                    upload.finish().await.unwrap();
+                    let context = format!("{lost:?} call {call}, {}", case.name);
+                    assert!(faults.calls() > 5, "{context}: no fault met the upload");
+                    assert_eq!(
+                        faults.log()[call as usize - 1].operation,
+                        match call {
+                            1 => "start_upload",
+                            5 => "complete",
+                            _ => "put_part",
+                        }
+                    );
+                    let read = case.store().get("segments/x.seg").await.unwrap();
+                    assert!(read == pattern, "{context}: other bytes");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn an_upload_that_fails_or_is_given_up_leaves_nothing_to_see() {
     run(async {
@@ -253,8 +290,6 @@ fn an_upload_that_fails_or_is_given_up_leaves_nothing_to_see() {
         let faults = Faults::default();
         let case = faulty("down", faults.clone());
         let store = case.store().retry_policy(HASTY);
-        let mut upload = case.store().writer("segments/failed.seg");
-        upload.write(part.clone()).await.unwrap();
         let mut hasty = store.writer("segments/hasty.seg");
         let down = faults.down_for_calls(0..u64::MAX);
         let failed = hasty.write(part.clone()).await.unwrap_err();
