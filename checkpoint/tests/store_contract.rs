@@ -31,7 +31,7 @@ const HASTY: RetryPolicy = RetryPolicy {
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(2).enable_time().build().unwrap().block_on(test)
+    runtime.worker_threads(2).enable_time().build().expect("a runtime").block_on(test)
 }
 
 struct Case {
@@ -59,8 +59,9 @@ fn faulty(name: &'static str, faults: Faults) -> Case {
 }
 
 fn directory() -> Case {
-    let directory = tempfile::tempdir().unwrap();
-    let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    let location = Location::parse(path).expect("a directory that can be written");
     Case { _directory: Some(directory), ..plain("directory", location) }
 }
 
@@ -89,6 +90,14 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Runs `test` on all cases at once: most of their time is pauses between attempts.
+async fn on_all<T: Future<Output = ()> + Send + 'static>(test: impl Fn(Case) -> T) {
+    let tests: Vec<_> = cases().into_iter().map(|case| tokio::spawn(test(case))).collect();
+    for test in tests {
+        test.await.expect("the failure is printed above");
+    }
+}
+
 fn bytes_of(text: impl std::fmt::Display) -> Bytes {
     text.to_string().into()
 }
@@ -96,7 +105,7 @@ fn bytes_of(text: impl std::fmt::Display) -> Bytes {
 #[test]
 fn what_was_reported_done_is_there() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             let (store, name) = (case.store(), case.name);
             let object = |i: u64| format!("segments/a%2Fb/{i:02}.seg");
             for i in 0..12 {
@@ -118,14 +127,15 @@ fn what_was_reported_done_is_there() {
             assert!(matches!(gone, Error::Missing { .. }), "{name}: {gone:?}");
             let stats = store.stats();
             assert_eq!(stats.retries > 0, case.faults.calls() > 0, "{name}: {stats:?}");
-        }
+        })
+        .await;
     });
 }
 
 #[test]
 fn parts_of_objects_are_read() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             let (store, name) = (case.store(), case.name);
             store.put("segments/x", bytes_of("0123456789")).await.unwrap();
             assert_eq!(store.size("segments/x").await.unwrap(), 10, "{name}");
@@ -141,14 +151,15 @@ fn parts_of_objects_are_read() {
                 assert_eq!(short.kind(), ErrorKind::Data, "{name}: {short:?}");
                 assert!(short.to_string().contains("segments/x"), "{name}: {short}");
             }
-        }
+        })
+        .await;
     });
 }
 
 #[test]
 fn of_racers_for_a_name_exactly_one_creates_it() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             for round in 0..4 {
                 let object = format!("checkpoints/{round}");
                 let race = |racer: u64| {
@@ -168,7 +179,8 @@ fn of_racers_for_a_name_exactly_one_creates_it() {
                 assert!(seen.iter().all(|bytes| *bytes == winners[0]), "{}: {seen:?}", case.name);
                 assert_eq!(case.store().get(&object).await.unwrap(), winners[0], "{}", case.name);
             }
-        }
+        })
+        .await;
     });
 }
 
@@ -180,7 +192,7 @@ fn a_put_if_absent_is_settled_whatever_the_first_answer_was() {
             for lost in [Side::Before, Side::After] {
                 let faults = match lost {
                     Side::Before => Faults::default().down_for_calls(call..call + 1),
-                    Side::After => Faults::default().lose_reply_every(call),
+                    Side::After => Faults::default().lose_replies_to_calls(call..call + 1),
                 };
                 let case = faulty("one fault", faults.clone());
                 let store = case.store();
@@ -201,8 +213,9 @@ fn a_put_if_absent_is_settled_whatever_the_first_answer_was() {
 fn large_objects_are_written_in_parts() {
     let pattern: Vec<u8> = (0..20_u32 << 20).map(|i| (i % 251) as u8).collect();
     let pattern = Bytes::from(pattern);
-    run(async {
-        for case in cases() {
+    run(on_all(|case| {
+        let pattern = pattern.clone();
+        async move {
             let (store, name) = (case.store(), case.name);
             for (object, size) in [("small", 17), ("full", PART_BYTES), ("large", pattern.len())] {
                 let object = format!("segments/count/{object}.seg");
@@ -218,6 +231,43 @@ fn large_objects_are_written_in_parts() {
             }
             let empty = store.writer("segments/empty.seg").finish().await.unwrap();
             assert_eq!((empty, store.size("segments/empty.seg").await.unwrap()), (0, 0), "{name}");
+        }
+    }));
+}
+
+/// One fault at each request of an upload in parts, before and after it takes effect.
+#[test]
+fn an_upload_survives_a_fault_at_any_of_its_requests() {
+    let pattern: Vec<u8> = (0..PART_BYTES as u32 * 2 + 5).map(|i| (i % 251) as u8).collect();
+    let pattern = Bytes::from(pattern);
+    run(async {
+        for lost in [Side::Before, Side::After] {
+            // Start, three parts, complete.
+            for call in 1..=5 {
+                for case in [plain("memory", Location::memory()), directory()] {
+                    let faults = match lost {
+                        Side::Before => Faults::default().down_for_calls(call..call + 1),
+                        Side::After => Faults::default().lose_replies_to_calls(call..call + 1),
+                    };
+                    let location = FaultyStore::wrap(case.location.clone(), faults.clone());
+                    let store = BlobStore::new(location, JOB).retry_policy(PATIENT);
+                    let mut upload = store.writer("segments/x.seg");
+                    upload.write(pattern.clone()).await.unwrap();
+                    upload.finish().await.unwrap();
+                    let context = format!("{lost:?} call {call}, {}", case.name);
+                    assert!(faults.calls() > 5, "{context}: no fault met the upload");
+                    assert_eq!(
+                        faults.log()[call as usize - 1].operation,
+                        match call {
+                            1 => "start_upload",
+                            5 => "complete",
+                            _ => "put_part",
+                        }
+                    );
+                    let read = case.store().get("segments/x.seg").await.unwrap();
+                    assert!(read == pattern, "{context}: other bytes");
+                }
+            }
         }
     });
 }
@@ -240,8 +290,6 @@ fn an_upload_that_fails_or_is_given_up_leaves_nothing_to_see() {
         let faults = Faults::default();
         let case = faulty("down", faults.clone());
         let store = case.store().retry_policy(HASTY);
-        let mut upload = case.store().writer("segments/failed.seg");
-        upload.write(part.clone()).await.unwrap();
         let mut hasty = store.writer("segments/hasty.seg");
         let down = faults.down_for_calls(0..u64::MAX);
         let failed = hasty.write(part.clone()).await.unwrap_err();
@@ -295,11 +343,12 @@ fn a_store_that_is_down_for_a_while_is_waited_for() {
 #[test]
 fn the_probe_accepts_stores_that_keep_the_promise() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             case.store().probe().await.unwrap_or_else(|error| panic!("{}: {error}", case.name));
             let left = case.store().list(layout::PROBES).await.unwrap();
             assert_eq!(left, [], "{}", case.name);
-        }
+        })
+        .await;
     });
 }
 
@@ -320,7 +369,7 @@ fn the_probe_refuses_a_store_that_ignores_the_condition() {
 #[test]
 fn concurrent_runs_claim_different_generations() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             let claim = |_| {
                 let store = case.store();
                 tokio::spawn(async move { store.claim_generation().await.unwrap() })
@@ -333,14 +382,15 @@ fn concurrent_runs_claim_different_generations() {
             claimed.sort_unstable();
             let expected: Vec<_> = (1..=8).map(Generation).collect();
             assert_eq!(claimed, expected, "{}", case.name);
-        }
+        })
+        .await;
     });
 }
 
 #[test]
 fn a_newer_run_fences_the_older_ones() {
     run(async {
-        for case in cases() {
+        on_all(|case| async move {
             let (store, name) = (case.store(), case.name);
             assert_eq!(store.newest_generation().await.unwrap(), None, "{name}");
             let first = store.claim_generation().await.unwrap();
@@ -351,7 +401,8 @@ fn a_newer_run_fences_the_older_ones() {
             let Error::Fenced { ours, newer } = fenced else { panic!("{name}: {fenced:?}") };
             assert_eq!((ours, newer), (first, second), "{name}");
             assert_eq!(store.newest_generation().await.unwrap(), Some(second), "{name}");
-        }
+        })
+        .await;
     });
 }
 

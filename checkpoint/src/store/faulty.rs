@@ -68,6 +68,7 @@ struct Script {
     slow_every: Option<(u64, Duration)>,
     down: Option<Range<Instant>>,
     down_calls: Range<u64>,
+    lost_calls: Range<u64>,
     deny: bool,
     ignore_create: bool,
     crash: Option<(u64, Side, Arc<dyn Fn() + Send + Sync>)>,
@@ -114,6 +115,13 @@ impl Faults {
     #[must_use]
     pub fn down_for_calls(self, calls: Range<u64>) -> Faults {
         self.script().down_calls = calls;
+        self
+    }
+
+    /// Requests with a number in `calls` take effect and are answered with an error.
+    #[must_use]
+    pub fn lose_replies_to_calls(self, calls: Range<u64>) -> Faults {
+        self.script().lost_calls = calls;
         self
     }
 
@@ -223,13 +231,14 @@ impl Script {
         } else {
             (down || due(self.refuse_every)).then(|| error(number, operation, path))
         };
+        let lost = due(self.lose_reply_every) || self.lost_calls.contains(&number);
         let slow = self.slow_every.filter(|(k, _)| due(Some(*k))).map(|(k, delay)| {
             let side = if (number / k).is_multiple_of(2) { Side::After } else { Side::Before };
             (side, delay)
         });
         Plan {
             refusal,
-            lost_reply: due(self.lose_reply_every).then(|| error(number, operation, path)),
+            lost_reply: lost.then(|| error(number, operation, path)),
             slow,
             crash: self
                 .crash

@@ -106,7 +106,7 @@ impl fmt::Debug for BlobStore {
             .field("folder", &self.folder.as_ref())
             .field("policy", &self.policy)
             .field("stats", &self.stats())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

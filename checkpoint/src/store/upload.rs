@@ -170,10 +170,7 @@ impl SegmentUpload {
         let mut attempts = self.store.attempts(&self.name, Request::Write);
         loop {
             let complete = open.parts.complete_multipart(&open.path, &open.id, open.done.clone());
-            let failure = match attempts.attempt(complete).await {
-                Ok(_) => break,
-                Err(failure) => failure,
-            };
+            let Err(failure) = attempts.attempt(complete).await else { break };
             // If it was applied and only the reply was lost, the upload is gone and repeating it
             // fails, in a way that differs between stores. The object tells: by S1 one of this
             // name and size is ours.
