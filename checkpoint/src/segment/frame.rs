@@ -1,0 +1,139 @@
+//! A block as it is stored: a header, then the packed entries, compressed where that helps.
+//!
+//! ```text
+//!   frame   := magic: u32 | group: u16 | codec: u8 | 0: u8 | entries: u32
+//!            | raw_len: u32 | packed_len: u32 | stored_len: u32 | crc32: u32 | stored bytes
+//! ```
+//!
+//! The checksum covers all of the frame but itself. It is in the index too: a frame that is whole,
+//! but not the one that the index means, is found out by it.
+
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+
+use super::block::{BLOCK_ENTRIES_LIMIT, EntryBlock, RAW_BYTES_LIMIT};
+use super::fields::Fields;
+use super::index::BlockEntry;
+use super::pack::{PACK_OVERHEAD_MAX, pack, unpack};
+use crate::error::{Error, Result};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"HWbl");
+const STORED: u8 = 0;
+const LZ4: u8 = 1;
+
+/// Size of a frame's header.
+pub(super) const FRAME_HEADER_LEN: usize = 28;
+
+/// LZ4 cannot express more than this many bytes in one.
+const LZ4_RATIO_MAX: usize = 255;
+
+/// Makes frames; keeps its buffers from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct FrameWriter {
+    packed: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl FrameWriter {
+    /// Appends the frame of `block` to `out`; returns its checksum.
+    pub(super) fn write(&mut self, group: u16, block: &EntryBlock, out: &mut Vec<u8>) -> u32 {
+        assert!(block.raw_bytes() <= RAW_BYTES_LIMIT, "`EntryBlock::push` keeps to the limits");
+        self.packed.clear();
+        pack(block, &mut self.packed);
+        let (codec, stored) = self.compress();
+
+        let start = out.len();
+        let [entries, raw_len, packed_len, stored_len] =
+            [block.len(), block.raw_bytes(), self.packed.len(), stored].map(|len| len as u32);
+        out.extend_from_slice(&MAGIC.to_le_bytes());
+        out.extend_from_slice(&group.to_le_bytes());
+        out.extend_from_slice(&[codec, 0]);
+        for field in [entries, raw_len, packed_len, stored_len] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        let stored = if codec == LZ4 { &self.compressed[..stored] } else { &self.packed[..] };
+        let crc32 = checksum(&out[start..], stored);
+        out.extend_from_slice(&crc32.to_le_bytes());
+        out.extend_from_slice(stored);
+        crc32
+    }
+
+    /// Compresses `packed`; says how, and how many bytes that takes.
+    fn compress(&mut self) -> (u8, usize) {
+        let room = get_maximum_output_size(self.packed.len());
+        if self.compressed.len() < room {
+            self.compressed.resize(room, 0);
+        }
+        let len = compress_into(&self.packed, &mut self.compressed)
+            .expect("the buffer is as large as LZ4 asks for");
+        if len < self.packed.len() { (LZ4, len) } else { (STORED, self.packed.len()) }
+    }
+}
+
+/// Reads the block that `entry` describes from its frame.
+///
+/// Checks the frame against `entry`, its checksum, and every length and count within. Whatever the
+/// bytes are this does not panic, and it allocates no more than the frame declares, which is
+/// bounded by [`BLOCK_BYTES_LIMIT`](super::BLOCK_BYTES_LIMIT).
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] about `object`, if `frame` is anything but what was written.
+pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<EntryBlock> {
+    let place = |what: &str| {
+        let BlockEntry { group, offset, .. } = entry;
+        Error::corrupt(object, format!("its block at {offset}, of key group {group}, {what}"))
+    };
+    if frame.len() != entry.len as usize {
+        return Err(place(&format!("is {} bytes, should be {}", frame.len(), entry.len)));
+    }
+    let mut fields = Fields::new(object, "block header", frame);
+    let magic = fields.u32()?;
+    let (group, codec, reserved) = (fields.u16()?, fields.u8()?, fields.u8()?);
+    let (entries, raw_len) = (fields.u32()?, fields.u32()?);
+    let (packed_len, stored_len) = (fields.u32()? as usize, fields.u32()? as usize);
+    let crc32 = fields.u32()?;
+    let stored = fields.bytes(fields.remaining())?;
+
+    let computed = checksum(&frame[..FRAME_HEADER_LEN - 4], stored);
+    if computed != crc32 {
+        let reason = format!("has crc {computed:#010x}, should have {crc32:#010x}");
+        return Err(place(&reason));
+    }
+    let found = [magic, u32::from(group), u32::from(reserved), entries, raw_len, crc32];
+    let meant = [MAGIC, u32::from(entry.group), 0, entry.entries, entry.raw_len, entry.crc32];
+    if found != meant || stored.len() != stored_len {
+        let reason = format!("is another: it says {found:?}, the index {meant:?}");
+        return Err(place(&reason));
+    }
+    let (entries, raw_len) = (entries as usize, raw_len as usize);
+    let fits = entries <= BLOCK_ENTRIES_LIMIT
+        && raw_len <= RAW_BYTES_LIMIT
+        && packed_len <= raw_len + PACK_OVERHEAD_MAX;
+    if !fits {
+        let reason =
+            format!("declares {entries} entries, {raw_len} bytes and {packed_len} packed");
+        return Err(place(&format!("{reason}: beyond the limits of the format")));
+    }
+    match codec {
+        STORED if packed_len == stored_len => unpack(object, stored, entries, raw_len),
+        LZ4 if packed_len / LZ4_RATIO_MAX <= stored_len => {
+            let mut packed = vec![0; packed_len];
+            match decompress_into(stored, &mut packed) {
+                Ok(len) if len == packed_len => unpack(object, &packed, entries, raw_len),
+                Ok(len) => Err(place(&format!("unpacks to {len} bytes, not {packed_len}"))),
+                Err(error) => Err(place(&format!("cannot be decompressed: {error}"))),
+            }
+        }
+        codec => {
+            let reason = format!("has codec {codec}, {stored_len} bytes for {packed_len}");
+            Err(place(&reason))
+        }
+    }
+}
+
+fn checksum(header: &[u8], stored: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(stored);
+    hasher.finalize()
+}
