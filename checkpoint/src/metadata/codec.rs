@@ -138,10 +138,80 @@ fn parse<'a, T: Deserialize<'a>>(object: &str, bytes: &'a [u8]) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixture;
+pub(super) mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::error::ErrorKind;
+    use crate::metadata::{
+        CheckpointId, Generation, OperatorStateMetadata, Origin, SegmentKind, SegmentMetadata,
+        SplitMetadata, StateKind, StateSchema,
+    };
+    use crate::time::Epoch;
+
+    /// A checkpoint of a source, a keyed operator and a sink.
+    pub(in crate::metadata) fn fixture() -> CheckpointMetadata {
+        let schema = |kind, key: &str, value: &str, codec: &str| StateSchema {
+            kind,
+            key_type: key.into(),
+            value_type: value.into(),
+            codec: codec.into(),
+            version: 1,
+        };
+        let segment = |kind, epoch, crc32| SegmentMetadata {
+            object: format!("segments/count/0000000007-0003-{epoch:010}-{kind:?}.seg"),
+            kind,
+            first_group: 0,
+            last_group: 127,
+            epoch: Epoch(epoch),
+            entries: 1000,
+            bytes: 16384,
+            crc32,
+        };
+        let lines = OperatorStateMetadata {
+            uid: "lines".into(),
+            schema: schema(StateKind::Source, "FileSplit", "FileOffset", "json"),
+            splits: vec![SplitMetadata {
+                id: "books/a \"quoted\" caf\u{e9}.txt".into(),
+                split: json!({"path": "books/a.txt", "nested": {"z": 1, "a": [null, true]}}),
+                offset: Some(json!({"byte": u64::MAX, "ratio": 0.123_456_789_012_345_67})),
+                finished: false,
+            }],
+            ..OperatorStateMetadata::default()
+        };
+        let count = OperatorStateMetadata {
+            uid: "count".into(),
+            schema: schema(StateKind::Keyed, "String", "u64", "bincode-1"),
+            segments: vec![
+                segment(SegmentKind::Base, 40, 0xdead_beef),
+                segment(SegmentKind::Delta, 42, 7),
+            ],
+            ..OperatorStateMetadata::default()
+        };
+        let counts = OperatorStateMetadata {
+            uid: "counts".into(),
+            schema: schema(StateKind::Sink, "", "Part", "json"),
+            committables: vec![json!({"part": "counts/.part-3", "bytes": -1})],
+            ..OperatorStateMetadata::default()
+        };
+        CheckpointMetadata {
+            format: FORMAT_VERSION,
+            job: "wordcount".into(),
+            id: CheckpointId(42),
+            epoch: Epoch(42),
+            generation: Generation(7),
+            origin: Origin::Restore { from: Some(CheckpointId(41)) },
+            workers: 4,
+            key_groups: 128,
+            started_ms: 1_700_000_000_000,
+            completed_ms: 1_700_000_000_120,
+            duration_ms: 120,
+            bytes_written: 16384,
+            bytes_total: 32768,
+            operators: vec![lines, count, counts],
+            crc32: 0,
+        }
+    }
 
     #[test]
     fn documents_come_back() {
@@ -149,5 +219,61 @@ mod tests {
         let read = CheckpointMetadata::from_bytes("o", &bytes).unwrap();
         assert_eq!(CheckpointMetadata { crc32: 0, ..read.clone() }, fixture());
         assert_eq!(read.to_bytes(), bytes);
+        assert!(bytes.ends_with(b"\n}\n"));
+    }
+
+    #[test]
+    fn every_bit_flip_and_every_truncation_is_found() {
+        let bytes = fixture().to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let error = CheckpointMetadata::from_bytes("a.json", &damaged).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "bit {bit}: {error}");
+            assert!(error.to_string().starts_with("a.json is corrupt: "), "bit {bit}: {error}");
+        }
+        for len in 0..bytes.len() {
+            let error = CheckpointMetadata::from_bytes("a.json", &bytes[..len]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "length {len}: {error}");
+        }
+    }
+
+    /// A checksum that was made to fit does not make another form of the document readable.
+    #[test]
+    fn another_form_of_the_same_document_is_an_error() {
+        let text = String::from_utf8(fixture().to_bytes()).unwrap();
+        let (unindented, unknown) = (
+            text.replacen("  \"job\"", " \"job\"", 1),
+            text.replacen("  \"job\"", "  \"new\": 1,\n  \"job\"", 1),
+        );
+        for other in [unindented, unknown] {
+            assert_ne!(other, text);
+            let other = resealed(&other);
+            let error = CheckpointMetadata::from_bytes("o", other.as_bytes()).unwrap_err();
+            let found = error.to_string();
+            assert!(found.contains("not in the form that is written"), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_says_what_this_build_reads() {
+        let text = String::from_utf8(fixture().to_bytes()).unwrap();
+        let newer = text.replacen("\"format\": 1", "\"format\": 2", 1);
+        let damaged = CheckpointMetadata::from_bytes("o", newer.as_bytes()).unwrap_err();
+        assert_eq!(damaged.kind(), ErrorKind::Data, "the version is what was damaged");
+
+        // It may have other fields, as long as it ends with its checksum.
+        let newer = resealed(&newer.replacen("\"job\"", "\"task\"", 1));
+        let error = CheckpointMetadata::from_bytes("o", newer.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let meant = "o is of checkpoint format version 2; this build reads version 1";
+        assert_eq!(error.to_string(), meant);
+    }
+
+    /// `text` with the checksum that it should have.
+    fn resealed(text: &str) -> String {
+        let computed = Checksum::of(text.as_bytes()).unwrap().computed;
+        let at = text.rfind(CRC32_FIELD).unwrap() + CRC32_FIELD.len();
+        format!("{}{computed}{END}", &text[..at])
     }
 }

@@ -17,7 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use codec::FORMAT_VERSION;
-pub use reachability::live_segments;
+pub use reachability::{garbage, live_segments, segments_of_group};
 
 use crate::time::Epoch;
 

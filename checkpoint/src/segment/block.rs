@@ -176,12 +176,17 @@ impl EntryBlock {
         if bytes <= BLOCK_BYTES_LIMIT && self.entries < BLOCK_ENTRIES_LIMIT {
             return Ok(());
         }
-        Err(Error::invalid(format!(
+        Err(self.beyond_limits(bytes, entry_bytes))
+    }
+
+    #[cold]
+    fn beyond_limits(&self, bytes: usize, entry_bytes: usize) -> Error {
+        Error::invalid(format!(
             "an entry of {entry_bytes} bytes does not fit in a block of {} entries and {} bytes, \
              limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
             self.entries,
             bytes - entry_bytes
-        )))
+        ))
     }
 
     /// Number of entries, tombstones included.
@@ -262,13 +267,17 @@ impl Lengths {
         match self {
             Lengths::Same(all) if *all == length => {}
             Lengths::Same(all) if count == 0 => *all = length,
-            Lengths::Same(all) => {
-                let mut lengths = vec![*all; count];
-                lengths.push(length);
-                *self = Lengths::Each(lengths);
-            }
+            Lengths::Same(all) => *self = Lengths::differing(*all, count, length),
             Lengths::Each(lengths) => lengths.push(length),
         }
+    }
+
+    /// `count` times `all`, then another.
+    #[cold]
+    fn differing(all: u32, count: usize, other: u32) -> Lengths {
+        let mut lengths = vec![all; count];
+        lengths.push(other);
+        Lengths::Each(lengths)
     }
 
     #[inline]

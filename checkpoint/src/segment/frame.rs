@@ -110,8 +110,7 @@ pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<En
         && raw_len <= RAW_BYTES_LIMIT
         && packed_len <= raw_len + PACK_OVERHEAD_MAX;
     if !fits {
-        let reason =
-            format!("declares {entries} entries, {raw_len} bytes and {packed_len} packed");
+        let reason = format!("declares {entries} entries, {raw_len} bytes and {packed_len} packed");
         return Err(place(&format!("{reason}: beyond the limits of the format")));
     }
     match codec {

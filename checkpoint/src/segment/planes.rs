@@ -27,9 +27,10 @@ pub(super) const WIDTH_MAX: usize = 64;
 /// Bytes of a row that are transposed together: those of one machine word.
 const STRIPE: usize = 8;
 
-/// Appends `rows`, each of `width` bytes, to `out`.
+/// Appends `rows`, one or more of `width` bytes each, to `out`.
 pub(super) fn write(rows: &[u8], width: usize, out: &mut Vec<u8>) {
-    assert!((1..=WIDTH_MAX).contains(&width) && rows.len().is_multiple_of(width));
+    assert!((1..=WIDTH_MAX).contains(&width), "{width} bytes are no row of planes");
+    assert!(!rows.is_empty() && rows.len().is_multiple_of(width), "there must be whole rows");
     let count = rows.len() / width;
     let constant = constant_planes(rows, width);
     out.extend_from_slice(&constant.to_le_bytes()[..width.div_ceil(8)]);
@@ -38,7 +39,7 @@ pub(super) fn write(rows: &[u8], width: usize, out: &mut Vec<u8>) {
     let varying = width - constant.count_ones() as usize;
     let start = out.len();
     out.resize(start + varying * count, 0);
-    let mut free = out[start..].chunks_exact_mut(count.max(1));
+    let mut free = out[start..].chunks_exact_mut(count);
     for first in (0..width).step_by(STRIPE) {
         let planes: [Option<&mut [u8]>; STRIPE] = std::array::from_fn(|at| {
             let plane = first + at;
@@ -53,6 +54,8 @@ pub(super) fn write(rows: &[u8], width: usize, out: &mut Vec<u8>) {
             5 => stripe_to_planes::<5>(rows, width, first, planes),
             6 => stripe_to_planes::<6>(rows, width, first, planes),
             7 => stripe_to_planes::<7>(rows, width, first, planes),
+            // Inlined with a width that the compiler knows: twice as fast, and the usual one.
+            8 if width == 8 => stripe_to_planes::<8>(rows, 8, 0, planes),
             _ => stripe_to_planes::<8>(rows, width, first, planes),
         }
     }
@@ -77,8 +80,8 @@ pub(super) fn read(fields: &mut Fields<'_>, count: usize, width: usize) -> Resul
     let mut planes = Vec::with_capacity(width);
     for plane in 0..width {
         planes.push(match constant >> plane & 1 {
-            1 => Plane::Constant(constants.next().copied().unwrap_or_default()),
-            _ => Plane::Varying(fields.bytes(count)?),
+            1 => Plane::constant(constants.next().copied().unwrap_or_default()),
+            _ => Plane::varying(fields.bytes(count)?),
         });
     }
 
@@ -93,36 +96,46 @@ pub(super) fn read(fields: &mut Fields<'_>, count: usize, width: usize) -> Resul
             5 => stripe_to_rows::<5>(planes, width, first, &mut rows),
             6 => stripe_to_rows::<6>(planes, width, first, &mut rows),
             7 => stripe_to_rows::<7>(planes, width, first, &mut rows),
+            8 if width == 8 => stripe_to_rows::<8>(planes, 8, 0, &mut rows),
             _ => stripe_to_rows::<8>(planes, width, first, &mut rows),
         }
     }
     Ok(rows)
 }
 
-/// One byte of every row.
+/// One byte of every row, by eight rows.
 enum Plane<'a> {
-    Constant(u8),
-    Varying(&'a [u8]),
+    Constant(u64),
+    Varying { words: &'a [[u8; 8]], rest: u64 },
 }
 
-impl Plane<'_> {
-    /// The bytes of eight rows, or of as many as there are.
-    fn word(&self, row: usize) -> u64 {
+impl<'a> Plane<'a> {
+    fn constant(byte: u8) -> Plane<'a> {
+        Plane::Constant(u64::from_le_bytes([byte; 8]))
+    }
+
+    fn varying(bytes: &'a [u8]) -> Plane<'a> {
+        let (words, rest) = bytes.as_chunks();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        Plane::Varying { words, rest: u64::from_le_bytes(last) }
+    }
+
+    /// The bytes of eight rows, or of those that are left.
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
         match self {
-            Plane::Constant(byte) => u64::from_le_bytes([*byte; 8]),
-            Plane::Varying(bytes) => match bytes[row..].first_chunk::<8>() {
-                Some(word) => u64::from_le_bytes(*word),
-                None => partial_word(&bytes[row..]),
-            },
+            Plane::Constant(word) => *word,
+            Plane::Varying { words, rest } => {
+                words.get(at).map_or(*rest, |w| u64::from_le_bytes(*w))
+            }
         }
     }
 }
 
 /// Bit `p` is set if byte `p` is the same in all rows.
 fn constant_planes(rows: &[u8], width: usize) -> u64 {
-    let Some(first_row) = rows.get(..width) else {
-        return u64::MAX >> (64 - width);
-    };
+    let first_row = &rows[..width];
     let mut differs = [0u8; WIDTH_MAX];
     let differs = &mut differs[..width];
     if let Ok(first) = <[u8; 8]>::try_from(first_row) {
@@ -142,51 +155,68 @@ fn constant_planes(rows: &[u8], width: usize) -> u64 {
 }
 
 /// Transposes the `R` bytes from `first` on of every row into `planes`, skipping absent ones.
+#[inline(always)]
 fn stripe_to_planes<const R: usize>(
     rows: &[u8],
     width: usize,
     first: usize,
     mut planes: [Option<&mut [u8]>; STRIPE],
 ) {
-    for (at, eight_rows) in rows.chunks(width * 8).enumerate() {
-        let mut words = [0; 8];
-        for (word, row) in words.iter_mut().zip(eight_rows.chunks_exact(width)) {
-            let mut bytes = [0; 8];
-            bytes[..R].copy_from_slice(&row[first..first + R]);
-            *word = u64::from_le_bytes(bytes);
-        }
-        let words = transpose(words);
-        for (plane, word) in planes.iter_mut().zip(words).take(R) {
+    let mut eights = rows.chunks_exact(width * 8);
+    for (at, eight_rows) in eights.by_ref().enumerate() {
+        let words = std::array::from_fn(|row| load::<R>(&eight_rows[row * width + first..]));
+        for (plane, word) in planes.iter_mut().zip(transpose(words)) {
             let Some(plane) = plane else { continue };
-            let left = &mut plane[at * 8..];
-            match left.first_chunk_mut::<8>() {
-                Some(bytes) => *bytes = word.to_le_bytes(),
-                None => left.copy_from_slice(&word.to_le_bytes()[..left.len()]),
-            }
+            plane[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
         }
+    }
+    let left = eights.remainder();
+    let mut words = [0; 8];
+    for (word, row) in words.iter_mut().zip(left.chunks_exact(width)) {
+        *word = load::<R>(&row[first..]);
+    }
+    let start = (rows.len() - left.len()) / width;
+    for (plane, word) in planes.into_iter().zip(transpose(words)) {
+        let Some(plane) = plane else { continue };
+        let end = &mut plane[start..];
+        end.copy_from_slice(&word.to_le_bytes()[..end.len()]);
     }
 }
 
 /// The inverse of [`stripe_to_planes`].
+#[inline(always)]
 fn stripe_to_rows<const R: usize>(
     planes: &[Plane<'_>],
     width: usize,
     first: usize,
     rows: &mut [u8],
 ) {
-    for (at, eight_rows) in rows.chunks_mut(width * 8).enumerate() {
-        let mut words = [0; 8];
-        for (word, plane) in words.iter_mut().zip(planes) {
-            *word = plane.word(at * 8);
+    let word = |plane: usize, at: usize| planes.get(plane).map_or(0, |plane| plane.word(at));
+    let full = rows.len() / (width * 8);
+    let mut eights = rows.chunks_exact_mut(width * 8);
+    for (at, eight_rows) in eights.by_ref().enumerate() {
+        let words = transpose(std::array::from_fn(|plane| word(plane, at)));
+        for (row, word) in words.iter().enumerate() {
+            let start = row * width + first;
+            eight_rows[start..start + R].copy_from_slice(&word.to_le_bytes()[..R]);
         }
-        let words = transpose(words);
-        for (word, row) in words.iter().zip(eight_rows.chunks_exact_mut(width)) {
-            row[first..first + R].copy_from_slice(&word.to_le_bytes()[..R]);
-        }
+    }
+    let words = transpose(std::array::from_fn(|plane| word(plane, full)));
+    for (word, row) in words.iter().zip(eights.into_remainder().chunks_exact_mut(width)) {
+        row[first..first + R].copy_from_slice(&word.to_le_bytes()[..R]);
     }
 }
 
+/// The first `R` bytes as the low ones of a word.
+#[inline(always)]
+fn load<const R: usize>(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..R].copy_from_slice(&bytes[..R]);
+    u64::from_le_bytes(word)
+}
+
 /// Transposes an 8 by 8 matrix of bytes: swaps halves, then quarters, then neighbours.
+#[inline(always)]
 fn transpose(mut words: [u64; 8]) -> [u64; 8] {
     let mut swap = |lower: usize, upper: usize, shift: u32, mask: u64| {
         let moved = ((words[lower] >> shift) ^ words[upper]) & mask;
@@ -205,13 +235,6 @@ fn transpose(mut words: [u64; 8]) -> [u64; 8] {
     words
 }
 
-/// Up to seven bytes as a word.
-fn partial_word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -221,7 +244,7 @@ mod tests {
     proptest! {
         /// Rows of any width and number come back, whichever of their planes are constant.
         #[test]
-        fn rows_come_back(width in 1..=WIDTH_MAX, count in 0..40usize, seed in any::<u64>()) {
+        fn rows_come_back(width in 1..=WIDTH_MAX, count in 1..40usize, seed in any::<u64>()) {
             let constant = seed.rotate_left(17);
             let rows: Vec<u8> = (0..count * width)
                 .map(|at| match constant >> (at % width) & 1 {

@@ -192,7 +192,15 @@ fn a_failed_entry_leaves_the_block_as_it_was() {
         out.extend_from_slice(b"half");
         Err(Error::invalid("no"))
     };
-    block.push(|out| { out.push(1); Ok(()) }, fail).unwrap_err();
+    block
+        .push(
+            |out| {
+                out.push(1);
+                Ok(())
+            },
+            fail,
+        )
+        .unwrap_err();
     block.push(fail, |_| Ok(())).unwrap_err();
     block.push_tombstone(fail).unwrap_err();
     assert_eq!(entries_of(&block), before);
