@@ -30,7 +30,9 @@ pub fn live_segments(segments: Vec<SegmentMetadata>) -> Vec<SegmentMetadata> {
             continue;
         }
         if segment.kind == SegmentKind::Base {
-            covered.iter_mut().for_each(|base| *base = (*base).max(Some(segment.epoch)));
+            for base in covered {
+                *base = (*base).max(Some(segment.epoch));
+            }
         }
         live.push(segment);
     }

@@ -243,7 +243,7 @@ impl fmt::Debug for EntryBlock {
             .field("entries", &self.entries)
             .field("tombstones", &self.tombstones.count)
             .field("raw_bytes", &self.raw_bytes())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

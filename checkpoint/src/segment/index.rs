@@ -26,9 +26,12 @@ const ENTRY_LEN: usize = 2 + 4 + 8 + 4 + 4 + 4;
 /// The end of a segment: where its index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
-    pub(super) index_offset: u64,
-    pub(super) index_len: u64,
-    pub(super) index_crc32: u32,
+    /// Where the index begins.
+    pub(super) offset: u64,
+    /// Its size.
+    pub(super) len: u64,
+    /// Its checksum.
+    pub(super) crc32: u32,
 }
 
 /// Where one block is, and what it must be.
@@ -69,9 +72,9 @@ impl Trailer {
 
     pub(super) fn to_bytes(self) -> [u8; Trailer::LEN] {
         let mut out = [0; Trailer::LEN];
-        out[..8].copy_from_slice(&self.index_offset.to_le_bytes());
-        out[8..16].copy_from_slice(&self.index_len.to_le_bytes());
-        out[16..20].copy_from_slice(&self.index_crc32.to_le_bytes());
+        out[..8].copy_from_slice(&self.offset.to_le_bytes());
+        out[8..16].copy_from_slice(&self.len.to_le_bytes());
+        out[16..20].copy_from_slice(&self.crc32.to_le_bytes());
         out[20..24].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
         let crc32 = crc32fast::hash(&out[..24]);
         out[24..28].copy_from_slice(&crc32.to_le_bytes());
@@ -92,8 +95,8 @@ impl Trailer {
             return Err(Error::corrupt(object, reason));
         };
         let mut fields = Fields::new(object, "trailer", bytes);
-        let (index_offset, index_len) = (fields.u64()?, fields.u64()?);
-        let (index_crc32, version, stored) = (fields.u32()?, fields.u32()?, fields.u32()?);
+        let (offset, len) = (fields.u64()?, fields.u64()?);
+        let (crc32, version, stored) = (fields.u32()?, fields.u32()?, fields.u32()?);
         let magic = fields.bytes(MAGIC.len())?;
         if magic != MAGIC {
             let (found, meant) = (magic.escape_ascii(), MAGIC.escape_ascii());
@@ -105,29 +108,29 @@ impl Trailer {
             return Err(fields.corrupt(reason));
         }
         check_version(object, version)?;
-        let meant = u128::from(index_offset) + u128::from(index_len) + Trailer::LEN as u128;
+        let meant = u128::from(offset) + u128::from(len) + Trailer::LEN as u128;
         if meant != u128::from(object_bytes) {
             let reason = format!("belongs to {meant} bytes, the object has {object_bytes}");
             return Err(fields.corrupt(reason));
         }
-        Ok(Trailer { index_offset, index_len, index_crc32 })
+        Ok(Trailer { offset, len, crc32 })
     }
 
     /// Where the index is within the object.
     pub fn index_range(&self) -> Range<u64> {
-        self.index_offset..self.index_offset + self.index_len
+        self.offset..self.offset + self.len
     }
 
     /// The index, if all of it is in `tail`: the last bytes of the object, trailer included.
     pub fn index_in<'a>(&self, tail: &'a [u8]) -> Option<&'a [u8]> {
         let end = tail.len().checked_sub(Trailer::LEN)?;
-        let start = end.checked_sub(usize::try_from(self.index_len).ok()?)?;
+        let start = end.checked_sub(usize::try_from(self.len).ok()?)?;
         tail.get(start..end)
     }
 
     /// Checksum of the index: that of the segment in a checkpoint's metadata.
     pub fn index_crc32(&self) -> u32 {
-        self.index_crc32
+        self.crc32
     }
 }
 
@@ -162,9 +165,9 @@ impl SegmentIndex {
     /// [`Error::Corrupt`] if `bytes` are not those that were written.
     pub fn parse(object: &str, trailer: &Trailer, bytes: &[u8]) -> Result<SegmentIndex> {
         let mut fields = Fields::new(object, "index", bytes);
-        let (crc32, meant) = (crc32fast::hash(bytes), trailer.index_crc32);
-        if bytes.len() as u64 != trailer.index_len || crc32 != meant {
-            let (len, meant_len) = (bytes.len(), trailer.index_len);
+        let (crc32, meant) = (crc32fast::hash(bytes), trailer.crc32);
+        if bytes.len() as u64 != trailer.len || crc32 != meant {
+            let (len, meant_len) = (bytes.len(), trailer.len);
             return Err(fields.corrupt(format!(
                 "is {len} bytes with crc {crc32:#010x}, should be {meant_len} with {meant:#010x}"
             )));
@@ -207,8 +210,8 @@ impl SegmentIndex {
             // Cannot overflow: fewer than 2^32 blocks of less than 2^32 bytes.
             (end, group) = (end + u64::from(block.len), block.group);
         }
-        if end != trailer.index_offset {
-            let index = trailer.index_offset;
+        if end != trailer.offset {
+            let index = trailer.offset;
             let reason = format!("its blocks end at {end}, its index begins at {index}");
             return Err(Error::corrupt(object, reason));
         }
@@ -320,7 +323,7 @@ pub fn verify(object: &str, bytes: &[u8]) -> Result<SegmentIndex> {
     let front = SegmentHeader::parse(object, bytes)?;
     let trailer = Trailer::parse(object, bytes, bytes.len() as u64)?;
     let Some(index_bytes) = trailer.index_in(bytes) else {
-        let (len, needed) = (bytes.len(), trailer.index_len);
+        let (len, needed) = (bytes.len(), trailer.len);
         return Err(Error::corrupt(object, format!("{len} bytes hold no index of {needed}")));
     };
     let index = SegmentIndex::parse(object, &trailer, index_bytes)?;

@@ -14,6 +14,9 @@
 //! `(u64, u64)` of which the values are small, rows take LZ4 27 ns an entry for 7.7 bytes, planes
 //! 1 ns for 4.1 bytes, and 1.2 ns more to transpose (`docs/segment.md`, "Measured").
 
+// A loop over a stripe is fast only with its width, and all that it calls, known to the compiler.
+#![expect(clippy::inline_always, reason = "a call in each loop costs half of the throughput")]
+
 use super::fields::Fields;
 use crate::error::Result;
 
@@ -164,7 +167,10 @@ fn stripe_to_planes<const R: usize>(
 ) {
     let mut eights = rows.chunks_exact(width * 8);
     for (at, eight_rows) in eights.by_ref().enumerate() {
-        let words = std::array::from_fn(|row| load::<R>(&eight_rows[row * width + first..]));
+        let mut words = [0; 8];
+        for (word, row) in words.iter_mut().zip(eight_rows.chunks_exact(width)) {
+            *word = load::<R>(&row[first..]);
+        }
         for (plane, word) in planes.iter_mut().zip(transpose(words)) {
             let Some(plane) = plane else { continue };
             plane[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
@@ -191,17 +197,24 @@ fn stripe_to_rows<const R: usize>(
     first: usize,
     rows: &mut [u8],
 ) {
-    let word = |plane: usize, at: usize| planes.get(plane).map_or(0, |plane| plane.word(at));
     let full = rows.len() / (width * 8);
     let mut eights = rows.chunks_exact_mut(width * 8);
     for (at, eight_rows) in eights.by_ref().enumerate() {
-        let words = transpose(std::array::from_fn(|plane| word(plane, at)));
+        let mut words = [0; 8];
+        for (word, plane) in words.iter_mut().zip(planes) {
+            *word = plane.word(at);
+        }
+        let words = transpose(words);
         for (row, word) in words.iter().enumerate() {
             let start = row * width + first;
             eight_rows[start..start + R].copy_from_slice(&word.to_le_bytes()[..R]);
         }
     }
-    let words = transpose(std::array::from_fn(|plane| word(plane, full)));
+    let mut words = [0; 8];
+    for (word, plane) in words.iter_mut().zip(planes) {
+        *word = plane.word(full);
+    }
+    let words = transpose(words);
     for (word, row) in words.iter().zip(eights.into_remainder().chunks_exact_mut(width)) {
         row[first..first + R].copy_from_slice(&word.to_le_bytes()[..R]);
     }

@@ -113,9 +113,9 @@ impl SegmentWriter {
     pub fn finish(mut self) -> (Bytes, SegmentSummary) {
         let index = encode_index(&self.body, &self.blocks);
         let trailer = Trailer {
-            index_offset: self.taken + self.ready.len() as u64,
-            index_len: index.len() as u64,
-            index_crc32: crc32fast::hash(&index),
+            offset: self.taken + self.ready.len() as u64,
+            len: index.len() as u64,
+            crc32: crc32fast::hash(&index),
         };
         self.ready.extend_from_slice(&index);
         self.ready.extend_from_slice(&trailer.to_bytes());
@@ -123,7 +123,7 @@ impl SegmentWriter {
             header: self.header,
             entries: self.blocks.iter().map(|block| u64::from(block.entries)).sum(),
             bytes: self.taken + self.ready.len() as u64,
-            crc32: trailer.index_crc32,
+            crc32: trailer.crc32,
         };
         (Bytes::from(self.ready), summary)
     }
