@@ -102,8 +102,11 @@ impl EntryBlock {
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
-        let written = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes));
-        self.end_entry(before, written, false)
+        if let Err(error) = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes)) {
+            self.take_back(before);
+            return Err(error);
+        }
+        if self.end_entry(before, false) { Ok(()) } else { Err(self.refuse(before).into()) }
     }
 
     /// Appends an entry that says that `key` was removed.
@@ -121,8 +124,11 @@ impl EntryBlock {
         key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
-        let written = key(&mut self.keys.bytes);
-        self.end_entry(before, written, true)
+        if let Err(error) = key(&mut self.keys.bytes) {
+            self.take_back(before);
+            return Err(error);
+        }
+        if self.end_entry(before, true) { Ok(()) } else { Err(self.refuse(before).into()) }
     }
 
     /// Appends an entry that is bytes already; `None` is a tombstone.
@@ -141,51 +147,45 @@ impl EntryBlock {
         }
     }
 
-    /// Accounts for the bytes that an entry added to the columns, or takes them back.
+    /// Counts what was appended since the columns were `before` long as an entry.
+    ///
+    /// False, and nothing is counted, if the block is then beyond its limits. A `Result` would be
+    /// too large for a register, in a function that is called for every entry.
     #[inline]
-    fn end_entry<E: From<Error>>(
-        &mut self,
-        (keys, values): (usize, usize),
-        written: Result<(), E>,
-        tombstone: bool,
-    ) -> Result<(), E> {
-        assert!(
-            self.keys.bytes.len() >= keys && self.values.bytes.len() >= values,
-            "an entry may only append to the block"
-        );
-        let (key, value) = (self.keys.bytes.len() - keys, self.values.bytes.len() - values);
-        let written = written.and_then(|()| self.check_limits(key + value).map_err(E::from));
-        if written.is_err() {
-            self.keys.bytes.truncate(keys);
-            self.values.bytes.truncate(values);
-            return written;
+    fn end_entry(&mut self, (keys, values): (usize, usize), tombstone: bool) -> bool {
+        let (keys_end, values_end) = (self.keys.bytes.len(), self.values.bytes.len());
+        assert!(keys_end >= keys && values_end >= values, "an entry may only append to the block");
+        if keys_end + values_end > BLOCK_BYTES_LIMIT || self.entries >= BLOCK_ENTRIES_LIMIT {
+            return false;
         }
-        self.keys.lengths.push(key as u32, self.entries);
+        self.keys.lengths.push((keys_end - keys) as u32, self.entries);
         if tombstone {
             self.tombstones.set(self.entries);
         } else {
-            self.values.lengths.push(value as u32, self.entries - self.tombstones.count);
+            let live = self.entries - self.tombstones.count;
+            self.values.lengths.push((values_end - values) as u32, live);
         }
         self.entries += 1;
-        Ok(())
+        true
     }
 
-    #[inline]
-    fn check_limits(&self, entry_bytes: usize) -> Result<(), Error> {
-        let bytes = self.keys.bytes.len() + self.values.bytes.len();
-        if bytes <= BLOCK_BYTES_LIMIT && self.entries < BLOCK_ENTRIES_LIMIT {
-            return Ok(());
-        }
-        Err(self.beyond_limits(bytes, entry_bytes))
-    }
-
+    /// Removes what was appended since the columns were `before` long.
     #[cold]
-    fn beyond_limits(&self, bytes: usize, entry_bytes: usize) -> Error {
+    fn take_back(&mut self, (keys, values): (usize, usize)) {
+        self.keys.bytes.truncate(keys);
+        self.values.bytes.truncate(values);
+    }
+
+    /// Removes an entry that does not fit, and says so.
+    #[cold]
+    fn refuse(&mut self, before: (usize, usize)) -> Error {
+        let with = self.keys.bytes.len() + self.values.bytes.len();
+        let (without, entries) = (before.0 + before.1, self.entries);
+        self.take_back(before);
         Error::invalid(format!(
-            "an entry of {entry_bytes} bytes does not fit in a block of {} entries and {} bytes, \
-             limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
-            self.entries,
-            bytes - entry_bytes
+            "an entry of {} bytes does not fit in a block of {entries} entries and {without} \
+             bytes, limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
+            with - without
         ))
     }
 
