@@ -124,7 +124,7 @@ fn golden(name: &str) -> Vec<u8> {
 /// Compares, and leaves what differs in a file to be looked at.
 fn assert_written_as_ever(name: &str, written: &[u8]) {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, written).unwrap();
+    std::fs::write(&path, written).expect("the target folder can be written to");
     assert!(golden(name) == written, "golden/v1/{name} differs from {}", path.display());
 }
 

@@ -237,6 +237,7 @@ impl Coordinator {
             epoch: closed.epoch,
             generation: self.config.generation,
             origin: closed.origin,
+            input_ended: closed.origin == Origin::EndOfInput,
             workers: self.config.workers,
             key_groups: self.config.key_groups,
             started_ms: closed.at_ms,

@@ -24,11 +24,15 @@ use crate::time::{Epoch, EpochTime};
 
 type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
 
+/// A probe on the sources that say when they have nothing more; none if there is no such source.
+pub(super) type Exhausted<T> = Rc<RefCell<Option<probe::Handle<T>>>>;
+
 /// Builds the operator; returns the driver, `begin` and `committed`.
 pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
     scope: Scope<'scope, T>,
     run: Arc<Run>,
     tail: probe::Handle<T>,
+    exhausted: Exhausted<T>,
 ) -> (Rc<RefCell<Driver>>, Signals<'scope, T>, Signals<'scope, T>) {
     let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
     let (begin_output, begin) = builder.new_output::<Vec<Signal>>();
@@ -47,6 +51,7 @@ pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
             driver: shared,
             pacing: Pacing::default(),
             tail,
+            exhausted,
             epoch: run.first_epoch(),
             started: Instant::now(),
             run,
@@ -68,6 +73,7 @@ struct Clock<T: Timestamp> {
     pacing: Pacing,
     /// On every sink.
     tail: probe::Handle<T>,
+    exhausted: Exhausted<T>,
     epoch: Epoch,
     started: Instant,
     run: Arc<Run>,
@@ -113,7 +119,10 @@ impl<T: Timestamp + EpochTime> Clock<T> {
             return;
         }
         let now_ms = now_ms();
-        if self.tail.with_frontier(|frontier| frontier.is_empty()) {
+        let is_empty =
+            |probe: &probe::Handle<T>| probe.with_frontier(|frontier| frontier.is_empty());
+        let sources_ended = self.exhausted.borrow().as_ref().is_some_and(is_empty);
+        if sources_ended || is_empty(&self.tail) {
             driver.feed(Event::InputEnded { now_ms });
         } else if self.run.control().is_stopping() {
             driver.feed(Event::StopRequested { now_ms });

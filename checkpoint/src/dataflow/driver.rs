@@ -141,7 +141,11 @@ impl Driver {
                 self.run.status().begun(epoch);
                 self.signal(Signalled::Begin(epoch));
             }
-            Action::End => self.signal(Signalled::End),
+            Action::End => {
+                let last = self.coordinator.as_ref().map(Coordinator::epoch);
+                last.into_iter().for_each(|last| self.run.control().emit_until(last));
+                self.signal(Signalled::End);
+            }
             Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),
             Action::Finish => {
                 self.signal(Signalled::Finish);

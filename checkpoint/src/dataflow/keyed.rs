@@ -94,6 +94,12 @@ where
         self.participant.is_done()
     }
 
+    /// Whether the running epoch is known to be the last of the run: what an operator does at the
+    /// end of its input belongs to it.
+    pub fn is_last_epoch(&self) -> bool {
+        self.participant.is_last_epoch()
+    }
+
     /// Ends the running epoch if it has closed, the input having come to `frontier` and the stash
     /// beginning at `stashed`. Waits, unasked, for the seal before it.
     ///

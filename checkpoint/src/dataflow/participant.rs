@@ -99,6 +99,12 @@ impl<T: Timestamp + EpochTime> Participant<T> {
         self.running
     }
 
+    /// Whether no epoch follows the running one. Also true when nobody has said which epoch is the
+    /// last, as in a program whose sources just end.
+    pub fn is_last_epoch(&self) -> bool {
+        self.run.control().last_epoch().is_none_or(|last| self.running >= last)
+    }
+
     /// The operator's uid.
     pub fn uid(&self) -> &str {
         &self.uid
@@ -117,7 +123,13 @@ impl<T: Timestamp + EpochTime> Participant<T> {
     /// What has closed, if the input has come to `frontier` and the stash begins at `stashed`.
     ///
     /// Epochs in which nothing arrived are passed over: at their ends the state was the same.
+    ///
+    /// An input that has ended goes to its end epoch by epoch: what an operator does at the end of
+    /// input belongs to the last epoch of the run, for all operators alike, so that it is in one
+    /// checkpoint or in none.
     pub fn next_epoch(&self, frontier: Option<Epoch>, stashed: Option<Epoch>) -> Closed {
+        let last = self.run.control().last_epoch().filter(|last| *last > self.running);
+        let frontier = frontier.or(last);
         let next = [frontier, stashed].into_iter().flatten().min();
         match next {
             _ if self.sealed_last => Closed::No,

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, Concatenate, probe};
+use timely::dataflow::operators::{Capability, Concatenate, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Timestamp;
 use timely::scheduling::SyncActivator;
 
 use super::KeyedState;
-use super::clock::epoch_clock;
+use super::clock::{Exhausted, epoch_clock};
 use super::completion::completion;
 use super::driver::Driver;
 use super::participant::{AckOutput, Participant};
@@ -39,14 +39,16 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     committed: Signals<'scope, T>,
     acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
     tail: probe::Handle<T>,
+    exhausted: Exhausted<T>,
     uids: RefCell<BTreeSet<String>>,
 }
 
 impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     /// Begins the checkpointing of a dataflow, whose only one this is.
     pub fn new(scope: Scope<'scope, T>, run: Arc<Run>) -> Self {
-        let tail = probe::Handle::new();
-        let (driver, begin, committed) = epoch_clock(scope, Arc::clone(&run), tail.clone());
+        let (tail, exhausted) = (probe::Handle::new(), Exhausted::default());
+        let (driver, begin, committed) =
+            epoch_clock(scope, Arc::clone(&run), tail.clone(), Rc::clone(&exhausted));
         CheckpointScope {
             scope,
             run,
@@ -55,6 +57,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             committed,
             acks: RefCell::default(),
             tail,
+            exhausted,
             uids: RefCell::default(),
         }
     }
@@ -83,6 +86,16 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     /// To be attached, as a probe, behind every sink: what it has passed is out of the dataflow.
     pub fn tail(&self) -> &probe::Handle<T> {
         &self.tail
+    }
+
+    /// Tells the clock when a source has nothing more: when all such streams have ended, `begin`
+    /// ends, and only then the sources drop their data capabilities, in one epoch.
+    ///
+    /// A source that does not take part in this just drops its capability; the input has then
+    /// ended when nothing is left in the dataflow.
+    pub fn ends_with(&self, exhausted: Signals<'scope, T>) {
+        let mut probe = self.exhausted.borrow_mut();
+        exhausted.probe_with(probe.get_or_insert_with(probe::Handle::new));
     }
 
     /// Adds the acknowledgement output to an operator whose inputs are all declared.

@@ -75,6 +75,9 @@ pub struct CheckpointMetadata {
     pub generation: Generation,
     /// Why it was taken.
     pub origin: Origin,
+    /// All input was read and all output is in it: nothing is left to do but to commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub input_ended: bool,
     /// Number of workers that took part.
     pub workers: usize,
     /// Number of key groups of the job; fixed for its life.

@@ -70,12 +70,18 @@ impl Control {
         epoch.0 <= self.last_epoch.load(Ordering::Acquire)
     }
 
+    /// The last epoch of the run, once it is known.
+    pub(crate) fn last_epoch(&self) -> Option<Epoch> {
+        let last = self.last_epoch.load(Ordering::Acquire);
+        (last != u64::MAX).then_some(Epoch(last))
+    }
+
     pub(crate) fn emit_until(&self, epoch: Epoch) {
         self.last_epoch.store(epoch.0, Ordering::Release);
     }
 
-    /// The last checkpoint is complete.
-    pub(crate) fn set_finished(&self) {
+    /// The last checkpoint is complete, or there is nothing to do at all.
+    pub fn set_finished(&self) {
         self.is_finished.store(true, Ordering::Release);
         self.unpark();
     }

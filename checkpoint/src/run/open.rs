@@ -75,6 +75,7 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
         epoch: Epoch(0),
         generation: Generation(0),
         origin: Origin::Restore { from: None },
+        input_ended: false,
         workers: options.workers,
         key_groups: options.key_groups.count(),
         started_ms: 0,

@@ -102,8 +102,16 @@ impl EntryBlock {
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
+<<<<<<< HEAD
         let written = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes));
         self.end_entry(before, written, false)
+=======
+        if let Err(error) = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes)) {
+            self.take_back(before);
+            return Err(error);
+        }
+        if self.end_entry(before, false) { Ok(()) } else { Err(self.refuse(before).into()) }
+>>>>>>> w-seg
     }
 
     /// Appends an entry that says that `key` was removed.
@@ -121,8 +129,16 @@ impl EntryBlock {
         key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
+<<<<<<< HEAD
         let written = key(&mut self.keys.bytes);
         self.end_entry(before, written, true)
+=======
+        if let Err(error) = key(&mut self.keys.bytes) {
+            self.take_back(before);
+            return Err(error);
+        }
+        if self.end_entry(before, true) { Ok(()) } else { Err(self.refuse(before).into()) }
+>>>>>>> w-seg
     }
 
     /// Appends an entry that is bytes already; `None` is a tombstone.
@@ -141,6 +157,7 @@ impl EntryBlock {
         }
     }
 
+<<<<<<< HEAD
     /// Accounts for the bytes that an entry added to the columns, or takes them back.
     #[inline]
     fn end_entry<E: From<Error>>(
@@ -186,6 +203,47 @@ impl EntryBlock {
              limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
             self.entries,
             bytes - entry_bytes
+=======
+    /// Counts what was appended since the columns were `before` long as an entry.
+    ///
+    /// False, and nothing is counted, if the block is then beyond its limits. A `Result` would be
+    /// too large for a register, in a function that is called for every entry.
+    #[inline]
+    fn end_entry(&mut self, (keys, values): (usize, usize), tombstone: bool) -> bool {
+        let (keys_end, values_end) = (self.keys.bytes.len(), self.values.bytes.len());
+        assert!(keys_end >= keys && values_end >= values, "an entry may only append to the block");
+        if keys_end + values_end > BLOCK_BYTES_LIMIT || self.entries >= BLOCK_ENTRIES_LIMIT {
+            return false;
+        }
+        self.keys.lengths.push((keys_end - keys) as u32, self.entries);
+        if tombstone {
+            self.tombstones.set(self.entries);
+        } else {
+            let live = self.entries - self.tombstones.count;
+            self.values.lengths.push((values_end - values) as u32, live);
+        }
+        self.entries += 1;
+        true
+    }
+
+    /// Removes what was appended since the columns were `before` long.
+    #[cold]
+    fn take_back(&mut self, (keys, values): (usize, usize)) {
+        self.keys.bytes.truncate(keys);
+        self.values.bytes.truncate(values);
+    }
+
+    /// Removes an entry that does not fit, and says so.
+    #[cold]
+    fn refuse(&mut self, before: (usize, usize)) -> Error {
+        let with = self.keys.bytes.len() + self.values.bytes.len();
+        let (without, entries) = (before.0 + before.1, self.entries);
+        self.take_back(before);
+        Error::invalid(format!(
+            "an entry of {} bytes does not fit in a block of {entries} entries and {without} \
+             bytes, limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
+            with - without
+>>>>>>> w-seg
         ))
     }
 

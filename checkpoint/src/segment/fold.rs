@@ -20,6 +20,7 @@ pub enum Removed {
 /// into blocks at [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX). So folding is deterministic, and
 /// folding a result again is cheap, for it is sorted already.
 ///
+<<<<<<< HEAD
 /// Takes 40 bytes an entry on top of the input and the output. One group at a time bounds that.
 pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBlock> {
     let mut entries: Vec<_> = oldest_first.iter().flatten().flatten().collect();
@@ -30,6 +31,19 @@ pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBloc
     let mut block = EntryBlock::new();
     for (at, (key, value)) in entries.iter().enumerate() {
         let newest = entries.get(at + 1).is_none_or(|(next, _)| next != key);
+=======
+/// Takes 40 bytes an entry, and as much again to sort them, on top of the input and the output. One group at a time bounds that.
+pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBlock> {
+    let entries = oldest_first.iter().flatten().flatten();
+    let mut entries: Vec<_> = entries.map(|(key, value)| (prefix(key), key, value)).collect();
+    // Stable: among equal keys the newest stays last. It also takes sorted runs as they are.
+    entries.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+
+    let mut folded = Vec::new();
+    let mut block = EntryBlock::new();
+    for (at, (_, key, value)) in entries.iter().enumerate() {
+        let newest = entries.get(at + 1).is_none_or(|(_, next, _)| next != key);
+>>>>>>> w-seg
         if !newest || (value.is_none() && removed == Removed::Drop) {
             continue;
         }
@@ -44,3 +58,14 @@ pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBloc
     }
     folded
 }
+<<<<<<< HEAD
+=======
+
+/// The first bytes of `key` as a number in the same order: most comparisons need no more.
+fn prefix(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = key.len().min(8);
+    bytes[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(bytes)
+}
+>>>>>>> w-seg

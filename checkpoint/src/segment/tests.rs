@@ -209,6 +209,21 @@ fn a_failed_entry_leaves_the_block_as_it_was() {
 }
 
 #[test]
+<<<<<<< HEAD
+=======
+fn a_block_has_a_limit_even_for_entries_without_bytes() {
+    let mut block = EntryBlock::new();
+    for _ in 0..BLOCK_ENTRIES_LIMIT {
+        block.push_bytes(b"", Some(b"")).unwrap();
+    }
+    let error = block.push_bytes(b"key", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().starts_with("an entry of 3 bytes does not fit"), "{error}");
+    assert_eq!((block.len(), block.raw_bytes()), (BLOCK_ENTRIES_LIMIT, 0));
+}
+
+#[test]
+>>>>>>> w-seg
 fn entries_of_fixed_size_cost_nothing_else() {
     let mut block = EntryBlock::new();
     for n in 0..100u64 {

@@ -73,6 +73,13 @@ struct Seal {
     failed: Option<BoxError>,
 }
 
+/// A place in a table, for [`KeyedTable::scan`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    group: usize,
+    slot: usize,
+}
+
 /// What a slice of a seal left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealSlice {
@@ -341,6 +348,31 @@ where
             Slot::Live { key, value, .. } => Some((key, value)),
             _ => None,
         })
+    }
+
+    /// Visits the live entries in the next `slots` slots from `cursor` on, and moves it; returns
+    /// whether there are more. Nothing may change between two calls of one scan.
+    pub fn scan(
+        &self,
+        cursor: &mut Cursor,
+        mut slots: usize,
+        mut visit: impl FnMut(&K, &V),
+    ) -> bool {
+        while let Some(group) = self.groups.get(cursor.group) {
+            let end = cursor.slot.saturating_add(slots).min(group.slots.len());
+            for slot in &group.slots[cursor.slot..end] {
+                if let Slot::Live { key, value, .. } = slot {
+                    visit(key, value);
+                }
+            }
+            slots -= end - cursor.slot;
+            if end < group.slots.len() {
+                cursor.slot = end;
+                return true;
+            }
+            *cursor = Cursor { group: cursor.group + 1, slot: 0 };
+        }
+        false
     }
 
     /// Puts a new entry into group `at` and returns its slot.

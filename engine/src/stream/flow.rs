@@ -1,0 +1,151 @@
+//! The dataflow under construction on one worker.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use highwater_checkpoint::Moment;
+use highwater_checkpoint::dataflow::CheckpointScope;
+use highwater_checkpoint::run::Run;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, StreamVec};
+
+use super::Stream;
+use crate::error::{Error, Result};
+use crate::job::Shared;
+use crate::source::Source;
+
+/// What a program builds its dataflow on: made by [`Job::run`](crate::Job::run), once per worker.
+///
+/// The same dataflow must be built on every worker: nothing in the closure may depend on which one
+/// it runs on.
+#[derive(Clone)]
+pub struct Flow<'scope> {
+    inner: Rc<Inner<'scope>>,
+}
+
+/// Something that has to be done once, on worker 0, before the first record.
+pub(crate) type Setup = Box<dyn FnOnce() -> Result<()>>;
+
+struct Inner<'scope> {
+    checkpoints: CheckpointScope<'scope, Moment>,
+    shared: Arc<Shared>,
+    setup: RefCell<Vec<Setup>>,
+    sinks: RefCell<usize>,
+    /// The first thing that was wrong with the program's graph.
+    error: RefCell<Option<Error>>,
+}
+
+impl<'scope> Flow<'scope> {
+    pub(crate) fn new(scope: Scope<'scope, Moment>, shared: Arc<Shared>) -> Self {
+        let checkpoints = CheckpointScope::new(scope, Arc::clone(&shared.run));
+        let inner = Inner {
+            checkpoints,
+            shared,
+            setup: RefCell::default(),
+            sinks: RefCell::default(),
+            error: RefCell::default(),
+        };
+        Flow { inner: Rc::new(inner) }
+    }
+
+    /// Reads a source.
+    ///
+    /// `uid` names it in checkpoints and in messages; it must be unique in the job, and stay the
+    /// same from one run to the next.
+    pub fn source<S: Source>(&self, uid: &str, source: S) -> Stream<'scope, S::Item> {
+        let stream = crate::operators::source(self, uid, source);
+        self.built(stream)
+    }
+
+    /// Takes a timely stream into the engine: the way in of the escape hatch.
+    ///
+    /// The stream must follow [`Flow::checkpoints`]' `begin` as the engine's own sources do, or
+    /// come from a stream of the engine: what is emitted without regard to epochs holds up the
+    /// checkpoints.
+    pub fn from_timely<T: 'static>(
+        &self,
+        stream: StreamVec<'scope, Moment, T>,
+    ) -> Stream<'scope, T> {
+        Stream::built(self.clone(), stream)
+    }
+
+    /// The checkpointing of this dataflow, for operators written against timely itself.
+    pub fn checkpoints(&self) -> &CheckpointScope<'scope, Moment> {
+        &self.inner.checkpoints
+    }
+
+    /// The timely scope of the dataflow.
+    pub fn scope(&self) -> Scope<'scope, Moment> {
+        self.inner.checkpoints.scope()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        &self.inner.shared.run
+    }
+
+    pub(crate) fn setup(&self, setup: impl FnOnce() -> Result<()> + 'static) {
+        self.inner.setup.borrow_mut().push(Box::new(setup));
+    }
+
+    pub(crate) fn count_sink(&self) {
+        *self.inner.sinks.borrow_mut() += 1;
+    }
+
+    /// Keeps the first error and goes on with a stream of nothing, so that a program's graph needs
+    /// no question marks; the job does not start.
+    pub(crate) fn built<T: 'static>(
+        &self,
+        stream: Result<StreamVec<'scope, Moment, T>>,
+    ) -> Stream<'scope, T> {
+        let stream = stream.unwrap_or_else(|error| {
+            self.fail(error);
+            self.nothing()
+        });
+        Stream::built(self.clone(), stream)
+    }
+
+    pub(crate) fn fail(&self, error: Error) {
+        self.inner.error.borrow_mut().get_or_insert(error);
+    }
+
+    fn nothing<T: 'static>(&self) -> StreamVec<'scope, Moment, T> {
+        let mut builder = OperatorBuilder::new("Nothing".to_owned(), self.scope());
+        let (_, stream) = builder.new_output_connection::<Vec<T>, _>([]);
+        builder.build(|capabilities| {
+            drop(capabilities);
+            |_| {}
+        });
+        stream
+    }
+
+    /// Ends the construction; what is returned is to be done on worker 0 before the first record.
+    pub(crate) fn finish(self) -> Result<Vec<Setup>> {
+        let Ok(inner) = Rc::try_unwrap(self.inner) else {
+            return Err(Error::Invalid(
+                "the dataflow's closure kept a stream or the flow beyond its end".to_owned(),
+            ));
+        };
+        if let Some(error) = inner.error.into_inner() {
+            return Err(error);
+        }
+        if inner.sinks.into_inner() == 0 {
+            return Err(Error::Invalid(
+                "the dataflow has no sink: end at least one stream with `sink` or `for_each`"
+                    .to_owned(),
+            ));
+        }
+        inner.checkpoints.finish()?;
+        Ok(inner.setup.into_inner())
+    }
+}
+
+impl std::fmt::Debug for Flow<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flow").field("checkpoints", &self.inner.checkpoints).finish_non_exhaustive()
+    }
+}

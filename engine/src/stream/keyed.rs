@@ -1,0 +1,257 @@
+//! Keyed streams, and what can be kept for each key.
+
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Stream;
+use crate::operators::{Keyed, KeyedFold, keyed_fold};
+
+/// What a type must be to be a key: every worker must see the same one in it.
+///
+/// `Hash` decides on the key group, and so on the worker, in this run and in every later one.
+pub trait Key: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static {}
+impl<K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static> Key for K {}
+
+/// What a type must be to be sent from one worker to another, or kept in a checkpoint.
+pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
+
+/// When a keyed operator says what it has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Emit {
+    /// With every record: the value after it. The default, because nothing is waited for.
+    #[default]
+    EachUpdate,
+    /// The last value of each key that changed, once per pacing step (about a millisecond).
+    LastPerStep,
+    /// The last value of every key, when the input has ended.
+    AtEnd,
+}
+
+/// Folds the records of one key into an accumulator.
+///
+/// ```
+/// use highwater::prelude::*;
+/// # use highwater::testing::{VecSource, collect_one};
+///
+/// struct Mean;
+///
+/// impl Aggregator for Mean {
+///     type Input = f64;
+///     type Accumulator = (f64, u64);
+///     type Output = f64;
+///
+///     fn init(&self) -> (f64, u64) {
+///         (0.0, 0)
+///     }
+///     fn add(&self, (sum, count): &mut (f64, u64), value: f64) {
+///         *sum += value;
+///         *count += 1;
+///     }
+///     fn output(&self, (sum, count): &(f64, u64)) -> f64 {
+///         sum / *count as f64
+///     }
+/// }
+///
+/// let means = collect_one(|flow| {
+///     let pairs = flow.source("pairs", VecSource::new([("a".to_owned(), 1.0), ("a".to_owned(), 2.0)]));
+///     pairs.keyed().emit(Emit::AtEnd).aggregate("mean", Mean)
+/// });
+/// assert_eq!(means, [("a".to_owned(), 1.5)]);
+/// ```
+pub trait Aggregator: 'static {
+    /// One record's value.
+    type Input;
+    /// What is kept for each key, in memory and in checkpoints.
+    type Accumulator: Data;
+    /// What is said of it.
+    type Output: 'static;
+
+    /// The accumulator of a key that has seen nothing.
+    fn init(&self) -> Self::Accumulator;
+    /// Takes in one record.
+    fn add(&self, accumulator: &mut Self::Accumulator, input: Self::Input);
+    /// What the accumulator has come to.
+    fn output(&self, accumulator: &Self::Accumulator) -> Self::Output;
+}
+
+/// A stream of records of `V` with a key of `K` each: all records of a key meet on one worker.
+///
+/// Operators on it have a *uid*, by which a checkpoint's state is matched: it must be unique in
+/// the job and stay the same from one version of the program to the next.
+#[must_use = "a stream that does not end in a sink is not run"]
+pub struct KeyedStream<'scope, K, V> {
+    parts: Box<dyn Parts<'scope, K, V> + 'scope>,
+    emit: Emit,
+}
+
+/// A keyed stream may be asked for pairs or for keys alone: what is not asked for is not sent.
+trait Parts<'scope, K, V> {
+    fn pairs(self: Box<Self>) -> Stream<'scope, (K, V)>;
+    fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>>;
+}
+
+/// A key without a value, with the encoding of the key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Alone<K>(pub(crate) K);
+
+impl<K> Keyed for Alone<K> {
+    type Key = K;
+    type Value = ();
+
+    #[inline]
+    fn key(&self) -> &K {
+        &self.0
+    }
+
+    #[inline]
+    fn into_parts(self) -> (K, ()) {
+        (self.0, ())
+    }
+}
+
+struct ByKey<'scope, T: 'static, F> {
+    stream: Stream<'scope, T>,
+    key: F,
+}
+
+impl<'scope, K: 'static, T: 'static, F: FnMut(&T) -> K + 'static> Parts<'scope, K, T>
+    for ByKey<'scope, T, F>
+{
+    fn pairs(self: Box<Self>) -> Stream<'scope, (K, T)> {
+        let Self { stream, mut key } = *self;
+        stream.map(move |record| (key(&record), record))
+    }
+
+    fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>> {
+        let Self { stream, mut key } = *self;
+        stream.map(move |record| Alone(key(&record)))
+    }
+}
+
+struct Pairs<'scope, K: 'static, V: 'static>(Stream<'scope, (K, V)>);
+
+impl<'scope, K: 'static, V: 'static> Parts<'scope, K, V> for Pairs<'scope, K, V> {
+    fn pairs(self: Box<Self>) -> Stream<'scope, (K, V)> {
+        self.0
+    }
+
+    fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>> {
+        self.0.map(|(key, _)| Alone(key))
+    }
+}
+
+impl<'scope, T: 'static> Stream<'scope, T> {
+    /// Gives each record a key.
+    pub fn key_by<K: Key>(
+        self,
+        key: impl FnMut(&T) -> K + 'static,
+    ) -> KeyedStream<'scope, K, T> {
+        KeyedStream { parts: Box::new(ByKey { stream: self, key }), emit: Emit::default() }
+    }
+}
+
+impl<'scope, K: Key, V: 'static> Stream<'scope, (K, V)> {
+    /// Takes the first of each pair as the key, and sends only the second along with it.
+    pub fn keyed(self) -> KeyedStream<'scope, K, V> {
+        KeyedStream { parts: Box::new(Pairs(self)), emit: Emit::default() }
+    }
+}
+
+impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
+    /// Sets when the next operator emits; [`Emit::EachUpdate`] unless said.
+    pub fn emit(self, emit: Emit) -> Self {
+        KeyedStream { emit, ..self }
+    }
+
+    /// Folds the values of each key into an accumulator that begins as `init`.
+    ///
+    /// ```
+    /// # use highwater::prelude::*;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// let sums = collect_one(|flow| {
+    ///     let numbers = flow.source("numbers", VecSource::new([1u64, 2, 3, 4]));
+    ///     numbers.key_by(|n| n % 2).fold("sum", 0, |sum, n| *sum += n)
+    /// });
+    /// assert_eq!(sums, [(1, 1), (0, 2), (1, 4), (0, 6)]);
+    /// ```
+    pub fn fold<A: Data + Clone>(
+        self,
+        uid: &str,
+        init: A,
+        fold: impl Fn(&mut A, V) + 'static,
+    ) -> Stream<'scope, (K, A)> {
+        keyed_fold(
+            uid,
+            self.parts.pairs(),
+            self.emit,
+            KeyedFold {
+                name: "Fold",
+                init: move || init.clone(),
+                add: fold,
+                output: A::clone,
+                input: PhantomData,
+            },
+        )
+    }
+
+    /// Combines the values of each key, two at a time; the first stands as it is.
+    pub fn reduce(
+        self,
+        uid: &str,
+        reduce: impl Fn(V, V) -> V + 'static,
+    ) -> Stream<'scope, (K, V)>
+    where
+        V: Clone,
+    {
+        let add = move |kept: &mut Option<V>, value| {
+            *kept = Some(match kept.take() {
+                Some(kept) => reduce(kept, value),
+                None => value,
+            });
+        };
+        let output = |kept: &Option<V>| kept.clone().expect("a key is there once it has a value");
+        let reduce = KeyedFold { name: "Reduce", init: || None, add, output, input: PhantomData };
+        keyed_fold(uid, self.parts.pairs(), self.emit, reduce)
+    }
+
+    /// Aggregates the values of each key; what is emitted may be of another type than what is kept.
+    pub fn aggregate<G: Aggregator<Input = V>>(
+        self,
+        uid: &str,
+        aggregator: G,
+    ) -> Stream<'scope, (K, G::Output)> {
+        let shared = std::rc::Rc::new(aggregator);
+        let (init, add) = (std::rc::Rc::clone(&shared), std::rc::Rc::clone(&shared));
+        let aggregate = KeyedFold {
+            name: "Aggregate",
+            init: move || init.init(),
+            add: move |accumulator: &mut G::Accumulator, value| add.add(accumulator, value),
+            output: move |accumulator: &G::Accumulator| shared.output(accumulator),
+            input: PhantomData,
+        };
+        keyed_fold(uid, self.parts.pairs(), self.emit, aggregate)
+    }
+
+    /// Counts the records of each key. Only the keys are sent between workers.
+    pub fn count(self, uid: &str) -> Stream<'scope, (K, u64)> {
+        let count = KeyedFold {
+            name: "Count",
+            init: || 0,
+            add: |count: &mut u64, ()| *count += 1,
+            output: |count: &u64| *count,
+            input: PhantomData,
+        };
+        keyed_fold(uid, self.parts.keys(), self.emit, count)
+    }
+}
+
+impl<K, V> std::fmt::Debug for KeyedStream<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, value) = (std::any::type_name::<K>(), std::any::type_name::<V>());
+        write!(f, "KeyedStream<{key}, {value}>")
+    }
+}
