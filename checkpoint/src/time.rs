@@ -100,6 +100,12 @@ impl Moment {
     pub fn at(tick: Tick) -> Moment {
         Moment { tick, event: EventTime::MIN }
     }
+
+    /// The greatest moment that is less than or equal to both.
+    #[must_use]
+    pub fn meet(self, other: Moment) -> Moment {
+        Moment { tick: self.tick.min(other.tick), event: self.event.min(other.event) }
+    }
 }
 
 /// A timestamp from which an epoch can be read: all that a checkpoint needs to know of time.

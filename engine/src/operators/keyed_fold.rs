@@ -281,8 +281,8 @@ where
             }
             Emission::AtEnd(at_end) => {
                 let Some(AtEnd { capability, cursor }) = at_end else { return Again::WhenWoken };
-                if let Some(least) = frontier.iter().min() {
-                    capability.downgrade(least);
+                if let Some(least) = frontier.iter().copied().reduce(Moment::meet) {
+                    capability.downgrade(&least);
                     return Again::WhenWoken;
                 }
                 if !self.state.is_last_epoch() || self.stash.first().is_some() {

@@ -1,0 +1,250 @@
+//! The operator that writes: prepares at each epoch's end, commits when the checkpoint is complete.
+//!
+//! ```text
+//!   data ------> [ Sink ] --done--> the tail, by which the clock paces
+//!   committed -(no path)-^  +--acks--> committables
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use highwater_checkpoint::dataflow::{Closed, Participant, Stash, frontier_epoch};
+use highwater_checkpoint::metadata::{StateKind, StateSchema};
+use highwater_checkpoint::{BoxError, Epoch, Moment};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::operate::FrontierInterest;
+
+use crate::error::{Error, Result};
+use crate::job::Shared;
+use crate::sink::{Sink, SinkRun, SinkWriter};
+use crate::stream::{Flow, to_first_output};
+
+pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
+    flow: &Flow<'scope>,
+    uid: &str,
+    stream: StreamVec<'scope, Moment, T>,
+    sink: S,
+) -> Result<()> {
+    let sink = Arc::new(sink);
+    let run = SinkRun {
+        job: flow.run().job().to_owned(),
+        uid: uid.to_owned(),
+        generation: flow.run().generation().0,
+        workers: flow.scope().peers(),
+        restored: flow.run().restored().map(|_| flow.run().start().epoch),
+    };
+    recover_at_setup(flow, &sink, &run);
+
+    let checkpoints = flow.checkpoints();
+    let mut builder = OperatorBuilder::new(format!("Sink {uid}"), flow.scope());
+    let (done_output, done) = builder.new_output_connection::<Vec<()>, _>([]);
+    let mut input = builder.new_input_connection(stream, Pipeline, to_first_output());
+    let mut committed = builder.new_input_connection(checkpoints.committed(), Pipeline, []);
+    builder.set_notify_for(0, FrontierInterest::Always);
+    builder.set_notify_for(1, FrontierInterest::Always);
+    let schema = StateSchema {
+        kind: StateKind::Sink,
+        key_type: String::new(),
+        value_type: std::any::type_name::<S::Committable>().to_owned(),
+        codec: "json".to_owned(),
+        version: 1,
+    };
+    let joined = checkpoints.join(&mut builder, uid, schema)?;
+    done.probe_with(checkpoints.tail());
+    let (shared, worker) = (Arc::clone(flow.shared()), flow.scope().index());
+    builder.build_reschedule(move |capabilities| {
+        let participant = joined.participant(&capabilities);
+        drop(capabilities);
+        let mut writing = Writing {
+            sink,
+            run,
+            worker,
+            writer: None,
+            participant,
+            prepared: Arc::default(),
+            shared: Arc::clone(&shared),
+        };
+        let mut stash: Stash<Moment, Vec<T>> = Stash::default();
+        move |frontiers| {
+            let _done_output = &done_output;
+            committed.for_each(|_, _| {});
+            let control = shared.run.control();
+            let mut failed = None;
+            let running = writing.participant.running();
+            input.for_each(|capability, batch| {
+                if control.has_failed() || failed.is_some() {
+                    batch.clear();
+                } else if capability.time().tick.epoch() > running {
+                    stash.push(capability.retain(0), batch);
+                } else {
+                    failed = writing.write(batch).err();
+                }
+            });
+            let outcome = failed.map_or(Ok(()), Err).and_then(|()| {
+                writing.advance(frontier_epoch(frontiers[0].frontier()), &mut stash)?;
+                writing.commit(frontier_epoch(frontiers[1].frontier()));
+                writing.participant.acknowledge().map(drop)
+            });
+            if let Err(error) = outcome
+                && !control.has_failed()
+            {
+                control.fail(Error::Sink { uid: writing.run.uid.clone(), error });
+            }
+            // Commits go on when there is no input left.
+            !control.is_over()
+        }
+    });
+    Ok(())
+}
+
+/// Once and on worker 0: looks at the target, finishes what the checkpoint lists, discards the rest.
+fn recover_at_setup<T: 'static, S: Sink<T>>(flow: &Flow<'_>, sink: &Arc<S>, run: &SinkRun) {
+    if flow.scope().index() != 0 {
+        return;
+    }
+    let (sink, run, shared) = (Arc::clone(sink), run.clone(), Arc::clone(flow.shared()));
+    flow.setup(move || {
+        let failed = |error: BoxError| Error::Sink { uid: run.uid.clone(), error };
+        let restored = shared.run.start().operators.iter().find(|state| state.uid == run.uid);
+        let prepared = restored.map(|state| state.committables.clone()).unwrap_or_default();
+        let prepared: Vec<S::Committable> = prepared
+            .into_iter()
+            .map(serde_json::from_value)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| failed(error.into()))?;
+        sink.begin(&run).map_err(failed)?;
+        if !prepared.is_empty() {
+            sink.commit(&run, prepared).map_err(failed)?;
+        }
+        sink.abort(&run).map_err(failed)
+    });
+}
+
+/// What is prepared and not known to be committed, by epoch.
+type Prepared<C> = Arc<Mutex<BTreeMap<Epoch, Pending<C>>>>;
+
+struct Pending<C> {
+    committables: Vec<C>,
+    is_committing: bool,
+}
+
+struct Writing<T, S: Sink<T>> {
+    sink: Arc<S>,
+    run: SinkRun,
+    worker: usize,
+    /// None until there is something to write.
+    writer: Option<S::Writer>,
+    participant: Participant<Moment>,
+    prepared: Prepared<S::Committable>,
+    shared: Arc<Shared>,
+}
+
+impl<T: 'static, S: Sink<T>> Writing<T, S> {
+    fn write(&mut self, batch: &mut Vec<T>) -> std::result::Result<(), BoxError> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.sink.open(&self.run, self.worker)?),
+        };
+        self.shared.metrics.wrote(batch.len() as u64);
+        writer.write(batch)?;
+        batch.clear();
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        frontier: Option<Epoch>,
+        stash: &mut Stash<Moment, Vec<T>>,
+    ) -> std::result::Result<(), BoxError> {
+        loop {
+            let closed = self.participant.next_epoch(frontier, stash.first());
+            match closed {
+                Closed::No => return Ok(()),
+                Closed::Through(epoch) | Closed::Last(epoch) => self.prepare(closed, epoch)?,
+            }
+            for (_capability, mut batch) in stash.take(self.participant.running()) {
+                self.write(&mut batch)?;
+            }
+        }
+    }
+
+    fn prepare(&mut self, closed: Closed, epoch: Epoch) -> std::result::Result<(), BoxError> {
+        let prepare = match &mut self.writer {
+            Some(writer) => Some(writer.prepare(epoch)?),
+            None => None,
+        };
+        let control = Arc::clone(&self.shared.run);
+        control.control().commit_pending();
+        let (prepared, uid) = (Arc::clone(&self.prepared), self.run.uid.clone());
+        let finish = self.shared.run.spawn_blocking(move || {
+            let committables = prepare.map_or_else(|| Ok(Vec::new()), |prepare| prepare());
+            committables.map_err(|error| Error::Sink { uid, error })
+        });
+        let empty = self.participant.state(|_| {});
+        let run = Arc::clone(&self.shared.run);
+        self.participant.seal(closed, 0, async move {
+            let failed = |error: BoxError| {
+                run.control().fail(error);
+                highwater_checkpoint::Error::invalid("a sink could not prepare its output")
+            };
+            let committables = match finish.await {
+                Ok(Ok(committables)) => committables,
+                Ok(Err(error)) => return Err(failed(error.into())),
+                Err(error) => return Err(failed(error.into())),
+            };
+            let all = snapshot(&prepared, epoch, committables).map_err(|e| failed(e.into()))?;
+            Ok(highwater_checkpoint::metadata::OperatorStateMetadata { committables: all, ..empty })
+        });
+        Ok(())
+    }
+
+    /// Commits, elsewhere, what the frontier of complete checkpoints has passed.
+    fn commit(&mut self, incomplete: Option<Epoch>) {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete = prepared.iter_mut().filter(|(epoch, pending)| {
+            incomplete.is_none_or(|incomplete| **epoch < incomplete) && !pending.is_committing
+        });
+        let (mut epochs, mut committables) = (Vec::new(), Vec::new());
+        for (epoch, pending) in complete {
+            pending.is_committing = true;
+            epochs.push(*epoch);
+            committables.extend(pending.committables.iter().cloned());
+        }
+        drop(prepared);
+        if epochs.is_empty() {
+            return;
+        }
+        let (sink, run) = (Arc::clone(&self.sink), self.run.clone());
+        let (prepared, shared) = (Arc::clone(&self.prepared), Arc::clone(&self.shared));
+        self.shared.run.spawn_blocking(move || {
+            let outcome =
+                if committables.is_empty() { Ok(()) } else { sink.commit(&run, committables) };
+            let control = shared.run.control();
+            if let Err(error) = outcome {
+                control.fail(Error::Sink { uid: run.uid, error });
+                return;
+            }
+            let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
+            for epoch in epochs {
+                prepared.remove(&epoch);
+                control.commit_done();
+            }
+        });
+    }
+}
+
+/// Takes up the committables of `epoch`, and says all that are not known to be committed: a
+/// checkpoint may be complete before the commit of the one before it.
+fn snapshot<C: serde::Serialize>(
+    prepared: &Prepared<C>,
+    epoch: Epoch,
+    committables: Vec<C>,
+) -> serde_json::Result<Vec<serde_json::Value>> {
+    let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
+    prepared.insert(epoch, Pending { committables, is_committing: false });
+    let until = prepared.range(..=epoch).flat_map(|(_, pending)| &pending.committables);
+    until.map(serde_json::to_value).collect()
+}
