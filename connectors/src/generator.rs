@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use highwater::BoxError;
-use highwater::source::{
-    NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader,
-};
+use highwater::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader};
 use serde::{Deserialize, Serialize};
 
 /// Eight: a fixed number, since the splits of a job must not depend on the machine that it starts
@@ -139,10 +137,8 @@ where
             return Ok(Vec::new());
         }
         let of = self.splits;
-        let named = |index| NamedSplit {
-            id: format!("{index}/{of}"),
-            split: GeneratorSplit { index, of },
-        };
+        let named =
+            |index| NamedSplit { id: format!("{index}/{of}"), split: GeneratorSplit { index, of } };
         Ok((0..of).map(named).collect())
     }
 

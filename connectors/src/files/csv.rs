@@ -166,9 +166,16 @@ struct Framing {
 }
 
 enum Frame {
-    Record { byte: u64, line: u64 },
+    Record {
+        byte: u64,
+        line: u64,
+    },
     /// A line that is not one record, where it has to be.
-    Bad { byte: u64, line: u64, reason: &'static str },
+    Bad {
+        byte: u64,
+        line: u64,
+        reason: &'static str,
+    },
     End,
 }
 

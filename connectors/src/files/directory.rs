@@ -118,9 +118,7 @@ impl Directory {
         let directory = show(&self.path);
         match (run.restored, parts.first()) {
             (_, None) => Ok(()),
-            (None, Some(part)) => {
-                Err(FilesError::EarlierOutput { directory, part: part.clone() })
-            }
+            (None, Some(part)) => Err(FilesError::EarlierOutput { directory, part: part.clone() }),
             (Some(restored), Some(_)) => {
                 let more = parts.len().saturating_sub(NAMED_MAX);
                 parts.truncate(NAMED_MAX);

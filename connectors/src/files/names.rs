@@ -23,12 +23,7 @@ pub(super) fn hidden(generation: u64, worker: usize, sequence: u64, extension: &
 
 /// The name under which readers see the output of one worker in one epoch; in the order of epochs
 /// as text, too, for the first ten billion of them.
-pub(super) fn committed(
-    epoch: Epoch,
-    generation: u64,
-    worker: usize,
-    extension: &str,
-) -> String {
+pub(super) fn committed(epoch: Epoch, generation: u64, worker: usize, extension: &str) -> String {
     format!("part-{:010}-{generation}-{worker}.{extension}", epoch.0)
 }
 

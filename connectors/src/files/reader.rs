@@ -73,11 +73,7 @@ impl<F: Format> SplitReader for FileReader<F> {
     type Item = F::Item;
     type Offset = FileOffset;
 
-    fn read(
-        &mut self,
-        limit: ReadLimit,
-        out: &mut Vec<F::Item>,
-    ) -> Result<ReadStatus, BoxError> {
+    fn read(&mut self, limit: ReadLimit, out: &mut Vec<F::Item>) -> Result<ReadStatus, BoxError> {
         let stop = self.input.position().saturating_add(limit.bytes as u64);
         let mut records = 0;
         while records < limit.records && self.input.position() < stop {
@@ -107,10 +103,9 @@ impl<F: Format> SplitReader for FileReader<F> {
                 done: self.input.position().clamp(self.split.start, end) - self.split.start,
                 total: end - self.split.start,
             },
-            (read, _) => Progress {
-                done: read.unwrap_or(0).min(self.split.size),
-                total: self.split.size,
-            },
+            (read, _) => {
+                Progress { done: read.unwrap_or(0).min(self.split.size), total: self.split.size }
+            }
         })
     }
 

@@ -216,8 +216,8 @@ impl<F: Format> Source for FileSource<F> {
         let split_bytes = self.format.splittable().then_some(self.split_bytes);
         let mut splits = Vec::new();
         for path in files.iter().filter(|path| !known.contains(path.as_str())) {
-            let (size, compression) = look_at(path)
-                .map_err(|source| FilesError::Read { path: path.clone(), source })?;
+            let (size, compression) =
+                look_at(path).map_err(|source| FilesError::Read { path: path.clone(), source })?;
             splits.extend(cut(path, size, compression, split_bytes));
         }
         Ok(splits)
