@@ -1,5 +1,8 @@
 //! The black hole counts, and blocks as long as its rate says.
 
+// Functions that tests share are tests as well.
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, Instant};
 
 use highwater::Epoch;

@@ -3,6 +3,10 @@
 //! Method: the engine's own conformance tests. `BlackholeSink` is not among them: it makes nothing
 //! visible, so there is nothing to keep.
 
+// Functions that tests share are tests as well.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -87,7 +91,9 @@ fn csv_with_quotes_in_plain_and_gzip_files() {
         row.name = "line one\r\nline \"two\", the last".to_owned();
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
-    rows.iter().for_each(|row| writer.serialize(row).unwrap());
+    for row in &rows {
+        writer.serialize(row).unwrap();
+    }
     let text = writer.into_inner().unwrap();
     fs::write(directory.path().join("a.csv"), &text).unwrap();
     fs::write(directory.path().join("b.csv"), gzip(&text)).unwrap();
@@ -106,7 +112,7 @@ fn csv_in_splits() {
         let mut text = format!("id,name,delay{terminator}");
         for Row { id, name, delay } in &rows {
             let delay = delay.map_or("NA".to_owned(), |delay| delay.to_string());
-            text += &format!("{id},\"{name}\",{delay}{terminator}");
+            write!(text, "{id},\"{name}\",{delay}{terminator}").unwrap();
         }
         fs::write(directory.path().join(name), text).unwrap();
         let pattern = pattern(directory.path(), name);
@@ -198,10 +204,9 @@ fn csv_files() {
 
 #[test]
 fn json_files() {
-    check_file_sink(
-        |directory| FileSink::json_lines(directory),
-        |text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-    );
+    check_file_sink(FileSink::json_lines, |text| {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    });
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //!
 //! Method: each case plays the runtime by hand against a directory of its own.
 
+// Functions that tests share are tests as well.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,8 @@
 //! The generator yields every number once, whatever the splits, and no faster than its rate.
 
+// Functions that tests share are tests as well.
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, Instant};
 
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};

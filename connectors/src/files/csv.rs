@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use csv::ByteRecord;
 use csv_core::ReadRecordResult;
+use memchr::memchr_iter;
 use serde::de::DeserializeOwned;
 
 use super::error::{FilesError, Place};
@@ -249,7 +250,7 @@ impl Framing {
         loop {
             let unread = input.unread();
             let blank = unread.iter().take_while(|&&byte| byte == b'\n' || byte == b'\r').count();
-            self.lines += unread[..blank].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            self.lines += memchr_iter(b'\n', &unread[..blank]).count() as u64;
             let found = blank < unread.len();
             input.consume(blank);
             if found {

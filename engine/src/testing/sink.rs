@@ -181,6 +181,7 @@ where
         }
         let run = run(4, None);
         let sink = self.start(&run, Vec::new());
+        self.assert_visible(&[], "K4: records that were prepared and aborted are visible");
         let mut writer = open(&sink, &run, 0);
         self.write(&mut writer, 0);
         commit(&sink, &run, finish(prepare(&mut writer, Epoch(1))));

@@ -163,8 +163,12 @@ impl Sink<u64> for DiskSink {
         match self.bug {
             Bug::AbortTakesCommitted if run.generation > 1 => disk.visible.clear(),
             Bug::AbortLeavesPrepared => {
-                let Disk { visible, prepared, .. } = &mut *disk;
-                visible.extend(prepared.drain(..).flat_map(|(_, rows)| rows));
+                let Disk { visible, prepared, committed } = &mut *disk;
+                prepared.retain(|(name, rows)| {
+                    let keep = committed.contains(name);
+                    visible.extend(rows.iter().filter(|_| !keep));
+                    keep
+                });
             }
             _ => {}
         }
@@ -224,7 +228,7 @@ fn check_sink_catches_planted_bugs() {
         (Bug::PreparedIsLostAtDeath, "lost"),
         (Bug::CommitsTwice, "K3"),
         (Bug::FailsAtSecondCommit, "committed already"),
-        (Bug::AbortTakesCommitted, ""),
+        (Bug::AbortTakesCommitted, "K2"),
         (Bug::AbortLeavesPrepared, "K4"),
         (Bug::EpochsMix, "what was committed is not what is visible"),
     ] {
