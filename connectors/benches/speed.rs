@@ -32,6 +32,16 @@ struct Flight {
     time_hour: String,
 }
 
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct FlightTexts {
+    carrier: String,
+    dep_delay: String,
+    origin: String,
+    dest: String,
+    time_hour: String,
+}
+
 fn main() {
     let directory = tempfile::tempdir().unwrap();
     for length in [10, 80, 1000] {
@@ -100,7 +110,7 @@ fn lines(directory: &Path, length: usize) {
     report(&format!("lines of {length}: read and count, no records"), records, bytes, light);
     let std = seconds(|| {
         let lines = BufReader::with_capacity(256 * 1024, File::open(&path).unwrap()).lines();
-        assert_eq!(lines.map(|line| black_box(line.unwrap())).count() as u64, records);
+        assert_eq!(lines.filter(|line| black_box(line).is_ok()).count() as u64, records);
     });
     report(&format!("lines of {length}: BufRead::lines"), records, bytes, std);
     let source = FileSource::lines(path.to_str().unwrap());
@@ -108,7 +118,7 @@ fn lines(directory: &Path, length: usize) {
     report(&format!("lines of {length}: FileSource::lines"), records, bytes, ours);
     // Each line is found and checked, and none is made a `String`.
     let bad = path.with_extension("bad");
-    fs::write(&bad, [&b"\xff"[..], &line.as_bytes()[1..]].concat().repeat(records as usize))
+    fs::write(&bad, [&line.as_bytes()[..length - 1], b"\xff\n"].concat().repeat(records as usize))
         .unwrap();
     let source = FileSource::lines(bad.to_str().unwrap()).on_bad_record(BadRecord::Skip);
     let scan = seconds(|| assert_eq!(read(&source), 0));
@@ -121,6 +131,16 @@ fn csv(path: &str) {
     let mut records = 0;
     let ours = seconds(|| records = read(&source));
     report("flights: FileSource::csv, bytes on disk", records, bytes, ours);
+    let peer = seconds(|| {
+        let file = flate2::read::MultiGzDecoder::new(File::open(path).unwrap());
+        // With the columns as text: the crate has no word for `NA`.
+        let rows = csv::Reader::from_reader(file).into_deserialize();
+        assert_eq!(
+            rows.filter(|row: &csv::Result<FlightTexts>| row.is_ok()).count() as u64,
+            records
+        );
+    });
+    report("flights: csv::Reader, delays as text", records, bytes, peer);
     let light = seconds(|| {
         let mut file = flate2::read::MultiGzDecoder::new(File::open(path).unwrap());
         std::io::copy(&mut file, &mut std::io::sink()).unwrap();

@@ -154,7 +154,7 @@ where
             total: self.total.map(|total| total.saturating_sub(split.index).div_ceil(split.of)),
             opened_at: at,
             at,
-            pace: self.rate.map(|rate| Pace::of_split(rate, split)),
+            pace: self.rate.map(|rate| (Instant::now(), Pace::of_split(rate, split))),
             record_bytes: size_of::<T>().max(1),
         })
     }
@@ -234,9 +234,8 @@ struct Pace {
 
 impl Pace {
     /// The splits of a source take turns, so that its records come evenly.
-    fn of_split(rate: f64, split: &GeneratorSplit) -> (Instant, Pace) {
-        let pace = Pace { first: split.index as f64 / rate, every: split.of as f64 / rate };
-        (Instant::now(), pace)
+    fn of_split(rate: f64, split: &GeneratorSplit) -> Pace {
+        Pace { first: split.index as f64 / rate, every: split.of as f64 / rate }
     }
 
     /// How many records are due.
@@ -261,7 +260,7 @@ mod tests {
     fn splits_take_turns_at_the_rate_of_the_source() {
         let due = |millis| -> Vec<u64> {
             (0..4)
-                .map(|index| Pace::of_split(100.0, &GeneratorSplit { index, of: 4 }).1)
+                .map(|index| Pace::of_split(100.0, &GeneratorSplit { index, of: 4 }))
                 .map(|pace| pace.due(Duration::from_millis(millis)))
                 .collect()
         };

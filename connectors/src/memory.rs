@@ -146,7 +146,7 @@ impl<T: Clone> SplitReader for VecReader<T> {
 /// let sink = CollectSink::<u64>::new();
 /// let collected = sink.clone();
 /// // ... run a job that writes to `sink` ...
-/// assert_eq!(collected.records(), []);
+/// assert!(collected.records().is_empty());
 /// ```
 #[must_use = "a sink does nothing until a job writes to it"]
 pub struct CollectSink<T> {

@@ -9,7 +9,7 @@ use memchr::memchr_iter;
 use serde::de::DeserializeOwned;
 
 use super::error::{FilesError, Place};
-use super::format::{Bad, Decoder, Format, Next};
+use super::format::{Bad, Decoder, Format, Next, Reason};
 use super::input::Input;
 
 /// Every CSV record is a `T`, by the names in the header row.
@@ -101,7 +101,7 @@ impl<T: DeserializeOwned> Decoder for CsvDecoder<T> {
         };
         Ok(match decoded {
             Ok(item) => Next::Item(item),
-            Err(reason) => Next::Bad(Bad { byte, line, reason }),
+            Err(reason) => Next::Bad(Bad { byte, line, reason: Reason::Text(reason) }),
         })
     }
 

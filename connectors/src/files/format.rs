@@ -1,6 +1,7 @@
 //! What a record is: where it ends, and how it becomes an item. Lines and JSON lines are here, CSV
 //! is in `csv.rs`.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
@@ -57,7 +58,25 @@ pub struct Bad {
     /// How many lines were taken before it.
     pub(super) line: u64,
     /// What is wrong with it.
-    pub(super) reason: String,
+    pub(super) reason: Reason,
+}
+
+/// What is wrong with a record; put into words only where it stops a job.
+#[derive(Debug)]
+pub(super) enum Reason {
+    /// It is not UTF-8 after so many bytes.
+    NotUtf8(usize),
+    /// In words.
+    Text(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NotUtf8(valid) => write!(f, "invalid UTF-8 after {valid} bytes of the line"),
+            Reason::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Every line is a record: a `String` without its `\n` or `\r\n`.
@@ -98,7 +117,7 @@ impl Decoder for LineDecoder {
             Err(error) => Next::Bad(Bad {
                 byte,
                 line: self.lines,
-                reason: format!("invalid UTF-8 after {} bytes of the line", error.valid_up_to()),
+                reason: Reason::NotUtf8(error.valid_up_to()),
             }),
         };
         input.consume(length);
@@ -166,7 +185,11 @@ impl<T: DeserializeOwned> Decoder for JsonDecoder<T> {
             } else {
                 Some(match serde_json::from_slice(line) {
                     Ok(item) => Next::Item(item),
-                    Err(error) => Next::Bad(Bad { byte, line: self.lines, reason: json(&error) }),
+                    Err(error) => Next::Bad(Bad {
+                        byte,
+                        line: self.lines,
+                        reason: Reason::Text(json(&error)),
+                    }),
                 })
             };
             input.consume(length);

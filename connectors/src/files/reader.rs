@@ -65,7 +65,7 @@ impl<F: Format> FileReader<F> {
         let place =
             if self.lines_known { Place::Line(bad.line + 1) } else { Place::Byte(bad.byte) };
         let path = self.input.path().to_owned();
-        Err(FilesError::BadRecord { path, place, reason: bad.reason })
+        Err(FilesError::BadRecord { path, place, reason: bad.reason.to_string() })
     }
 }
 
