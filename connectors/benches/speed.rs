@@ -136,7 +136,8 @@ fn csv(path: &str) {
         // With the columns as text: the crate has no word for `NA`.
         let rows = csv::Reader::from_reader(file).into_deserialize();
         assert_eq!(
-            rows.filter(|row: &csv::Result<FlightTexts>| row.is_ok()).count() as u64,
+            rows.map(|row: csv::Result<FlightTexts>| row.unwrap())
+                .fold(0, |n, row| n + u64::from(!black_box(row).origin.is_empty())),
             records
         );
     });
