@@ -4,7 +4,6 @@
 //! |---------------|------------------------------------------|------------------------------------------|--------------|-------------|
 //! | files         | [`FileSource`](files::FileSource)        | [`FileSink`](files::FileSink)            | exactly once | `files`     |
 //! | numbers       | [`GeneratorSource`](generator::GeneratorSource) | -                                 | exactly once | `generator` |
-//! | this process  | [`VecSource`](memory::VecSource)         | [`CollectSink`](memory::CollectSink)     | exactly once while the process lives | `memory` |
 //! | nothing       | -                                        | [`BlackholeSink`](blackhole::BlackholeSink) | none: counts | `blackhole` |
 //!
 //! "Exactly once" holds with a checkpoint directory; without one a job that fails starts over. All
@@ -17,5 +16,3 @@ pub mod blackhole;
 pub mod files;
 #[cfg(feature = "generator")]
 pub mod generator;
-#[cfg(feature = "memory")]
-pub mod memory;

@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use highwater::sink::Sink;
-use highwater::testing::{Random, SinkTarget, SplitRecords, check_sink, check_source};
+use highwater::testing::{
+    CollectSink, Random, SinkTarget, SplitRecords, VecSource, check_sink, check_source,
+};
 use highwater_connectors::files::{BadRecord, FileSink, FileSource};
 use highwater_connectors::generator::GeneratorSource;
-use highwater_connectors::memory::{CollectSink, VecSource};
 use serde::{Deserialize, Serialize};
 
 const SEED: u64 = 7;

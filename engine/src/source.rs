@@ -87,11 +87,8 @@ pub trait SplitReader {
     ///
     /// Stops the job. A reader that can skip bad records does so by the user's choice, and counts
     /// them in [`skipped`](SplitReader::skipped).
-    fn read(
-        &mut self,
-        limit: ReadLimit,
-        out: &mut Vec<Self::Item>,
-    ) -> Result<ReadStatus, BoxError>;
+    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Self::Item>)
+    -> Result<ReadStatus, BoxError>;
 
     /// The place after the last record that was read.
     fn offset(&self) -> Self::Offset;

@@ -1,1 +1,1 @@
-//! To come.
+//! The examples are in `examples/`; here is what several of them share: nothing yet.

@@ -102,16 +102,11 @@ impl EntryBlock {
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
-<<<<<<< HEAD
-        let written = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes));
-        self.end_entry(before, written, false)
-=======
         if let Err(error) = key(&mut self.keys.bytes).and_then(|()| value(&mut self.values.bytes)) {
             self.take_back(before);
             return Err(error);
         }
         if self.end_entry(before, false) { Ok(()) } else { Err(self.refuse(before).into()) }
->>>>>>> w-seg
     }
 
     /// Appends an entry that says that `key` was removed.
@@ -129,16 +124,11 @@ impl EntryBlock {
         key: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = (self.keys.bytes.len(), self.values.bytes.len());
-<<<<<<< HEAD
-        let written = key(&mut self.keys.bytes);
-        self.end_entry(before, written, true)
-=======
         if let Err(error) = key(&mut self.keys.bytes) {
             self.take_back(before);
             return Err(error);
         }
         if self.end_entry(before, true) { Ok(()) } else { Err(self.refuse(before).into()) }
->>>>>>> w-seg
     }
 
     /// Appends an entry that is bytes already; `None` is a tombstone.
@@ -157,53 +147,6 @@ impl EntryBlock {
         }
     }
 
-<<<<<<< HEAD
-    /// Accounts for the bytes that an entry added to the columns, or takes them back.
-    #[inline]
-    fn end_entry<E: From<Error>>(
-        &mut self,
-        (keys, values): (usize, usize),
-        written: Result<(), E>,
-        tombstone: bool,
-    ) -> Result<(), E> {
-        assert!(
-            self.keys.bytes.len() >= keys && self.values.bytes.len() >= values,
-            "an entry may only append to the block"
-        );
-        let (key, value) = (self.keys.bytes.len() - keys, self.values.bytes.len() - values);
-        let written = written.and_then(|()| self.check_limits(key + value).map_err(E::from));
-        if written.is_err() {
-            self.keys.bytes.truncate(keys);
-            self.values.bytes.truncate(values);
-            return written;
-        }
-        self.keys.lengths.push(key as u32, self.entries);
-        if tombstone {
-            self.tombstones.set(self.entries);
-        } else {
-            self.values.lengths.push(value as u32, self.entries - self.tombstones.count);
-        }
-        self.entries += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn check_limits(&self, entry_bytes: usize) -> Result<(), Error> {
-        let bytes = self.keys.bytes.len() + self.values.bytes.len();
-        if bytes <= BLOCK_BYTES_LIMIT && self.entries < BLOCK_ENTRIES_LIMIT {
-            return Ok(());
-        }
-        Err(self.beyond_limits(bytes, entry_bytes))
-    }
-
-    #[cold]
-    fn beyond_limits(&self, bytes: usize, entry_bytes: usize) -> Error {
-        Error::invalid(format!(
-            "an entry of {entry_bytes} bytes does not fit in a block of {} entries and {} bytes, \
-             limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
-            self.entries,
-            bytes - entry_bytes
-=======
     /// Counts what was appended since the columns were `before` long as an entry.
     ///
     /// False, and nothing is counted, if the block is then beyond its limits. A `Result` would be
@@ -243,7 +186,6 @@ impl EntryBlock {
             "an entry of {} bytes does not fit in a block of {entries} entries and {without} \
              bytes, limited to {BLOCK_ENTRIES_LIMIT} and {BLOCK_BYTES_LIMIT}",
             with - without
->>>>>>> w-seg
         ))
     }
 

@@ -20,18 +20,6 @@ pub enum Removed {
 /// into blocks at [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX). So folding is deterministic, and
 /// folding a result again is cheap, for it is sorted already.
 ///
-<<<<<<< HEAD
-/// Takes 40 bytes an entry on top of the input and the output. One group at a time bounds that.
-pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBlock> {
-    let mut entries: Vec<_> = oldest_first.iter().flatten().flatten().collect();
-    // Stable: among equal keys the newest stays last. It also takes sorted runs as they are.
-    entries.sort_by_key(|(key, _)| *key);
-
-    let mut folded = Vec::new();
-    let mut block = EntryBlock::new();
-    for (at, (key, value)) in entries.iter().enumerate() {
-        let newest = entries.get(at + 1).is_none_or(|(next, _)| next != key);
-=======
 /// Takes 40 bytes an entry, and as much again to sort them, on top of the input and the output. One group at a time bounds that.
 pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBlock> {
     let entries = oldest_first.iter().flatten().flatten();
@@ -43,7 +31,6 @@ pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBloc
     let mut block = EntryBlock::new();
     for (at, (_, key, value)) in entries.iter().enumerate() {
         let newest = entries.get(at + 1).is_none_or(|(_, next, _)| next != key);
->>>>>>> w-seg
         if !newest || (value.is_none() && removed == Removed::Drop) {
             continue;
         }
@@ -58,8 +45,6 @@ pub fn fold(oldest_first: &[Vec<EntryBlock>], removed: Removed) -> Vec<EntryBloc
     }
     folded
 }
-<<<<<<< HEAD
-=======
 
 /// The first bytes of `key` as a number in the same order: most comparisons need no more.
 fn prefix(key: &[u8]) -> u64 {
@@ -68,4 +53,3 @@ fn prefix(key: &[u8]) -> u64 {
     bytes[..len].copy_from_slice(&key[..len]);
     u64::from_be_bytes(bytes)
 }
->>>>>>> w-seg

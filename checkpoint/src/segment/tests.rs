@@ -209,8 +209,6 @@ fn a_failed_entry_leaves_the_block_as_it_was() {
 }
 
 #[test]
-<<<<<<< HEAD
-=======
 fn a_block_has_a_limit_even_for_entries_without_bytes() {
     let mut block = EntryBlock::new();
     for _ in 0..BLOCK_ENTRIES_LIMIT {
@@ -223,7 +221,6 @@ fn a_block_has_a_limit_even_for_entries_without_bytes() {
 }
 
 #[test]
->>>>>>> w-seg
 fn entries_of_fixed_size_cost_nothing_else() {
     let mut block = EntryBlock::new();
     for n in 0..100u64 {

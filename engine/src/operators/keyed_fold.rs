@@ -132,7 +132,7 @@ where
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (std::sync::Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {
-        let mut output: Output<(K, R)> = output.into();
+        let mut output: Output<(K, R)> = Output::from(output);
         let state = joined.keyed(&capabilities, table);
         let emission = Emission::new(emit, &capabilities[0]);
         drop(capabilities);
@@ -339,4 +339,3 @@ fn update<D, K, V, A, I, F, O>(
         }
     }
 }
-

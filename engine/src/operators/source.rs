@@ -162,7 +162,9 @@ struct Reading<S: Source> {
 impl<S: Source> Reading<S> {
     /// Follows `begin` to where its frontier is now; none is the end of the run.
     fn follow(&mut self, begun: Option<Moment>) -> std::result::Result<(), BoxError> {
-        let Some(data) = &mut self.data else { return Ok(()) };
+        if self.data.is_none() {
+            return Ok(());
+        }
         if begun.is_some_and(|begun| begun.tick.epoch() < self.participant.running()) {
             return Ok(()); // The run has not begun.
         }
@@ -184,7 +186,7 @@ impl<S: Source> Reading<S> {
                 return Ok(());
             }
         }
-        if let Some(begun) = begun
+        if let (Some(begun), Some(data)) = (begun, &mut self.data)
             && begun != *data.time()
         {
             data.downgrade(&begun);
@@ -301,7 +303,8 @@ impl<S: Source> Split<S> {
             Some(reader) => reader,
             None => {
                 let split = serde_json::from_value(self.metadata.split.clone())?;
-                let offset = self.metadata.offset.clone().map(serde_json::from_value).transpose()?;
+                let offset =
+                    self.metadata.offset.clone().map(serde_json::from_value).transpose()?;
                 self.reader.insert(source.open(&split, offset)?)
             }
         };
@@ -338,4 +341,3 @@ impl<S: Source> Split<S> {
         }
     }
 }
-

@@ -14,8 +14,8 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::InputCapability;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 use timely::progress::operate::FrontierInterest;
 
@@ -38,8 +38,11 @@ pub(crate) fn to_first_output() -> [(usize, Antichain<highwater_checkpoint::data
 /// A part of a dataflow that ends in records of `T` and is not built yet.
 pub(crate) trait Chain<'scope, T: 'static> {
     /// Adds the input to an operator whose outputs are declared: it leads to all of them.
-    fn attach(self: Box<Self>, builder: &mut OperatorBuilder<'scope, Moment>, take: Take<T>)
-    -> Drain;
+    fn attach(
+        self: Box<Self>,
+        builder: &mut OperatorBuilder<'scope, Moment>,
+        take: Take<T>,
+    ) -> Drain;
 
     /// Builds what is not built.
     fn into_timely(self: Box<Self>, flow: &Flow<'scope>) -> StreamVec<'scope, Moment, T>;

@@ -1,8 +1,8 @@
 //! Moving records between workers, and streams together.
 
 use serde::{Serialize, de::DeserializeOwned};
-use timely::dataflow::operators::{Concat, vec::Broadcast};
 use timely::dataflow::operators::Exchange;
+use timely::dataflow::operators::{Concat, vec::Broadcast};
 
 use super::Stream;
 

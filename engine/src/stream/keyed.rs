@@ -146,10 +146,7 @@ impl<'scope, K: 'static, V: 'static> Parts<'scope, K, V> for Pairs<'scope, K, V>
 
 impl<'scope, T: 'static> Stream<'scope, T> {
     /// Gives each record a key.
-    pub fn key_by<K: Key>(
-        self,
-        key: impl FnMut(&T) -> K + 'static,
-    ) -> KeyedStream<'scope, K, T> {
+    pub fn key_by<K: Key>(self, key: impl FnMut(&T) -> K + 'static) -> KeyedStream<'scope, K, T> {
         KeyedStream { parts: Box::new(ByKey { stream: self, key }), emit: Emit::default() }
     }
 }
@@ -199,11 +196,7 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     }
 
     /// Combines the values of each key, two at a time; the first stands as it is.
-    pub fn reduce(
-        self,
-        uid: &str,
-        reduce: impl Fn(V, V) -> V + 'static,
-    ) -> Stream<'scope, (K, V)>
+    pub fn reduce(self, uid: &str, reduce: impl Fn(V, V) -> V + 'static) -> Stream<'scope, (K, V)>
     where
         V: Clone,
     {

@@ -10,10 +10,9 @@ mod keyed;
 mod output;
 mod stateless;
 
-pub(crate) use chain::{Built, Chain, Drain, Kept, Mapped, Output, to_first_output};
+pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
 pub use flow::Flow;
-pub(crate) use flow::Setup;
-pub use keyed::{Aggregator, Emit, KeyedStream};
+pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream};
 
 use std::cell::RefCell;
 

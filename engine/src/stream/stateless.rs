@@ -90,7 +90,7 @@ impl<'scope, T: 'static> Stream<'scope, T> {
         let mut builder = OperatorBuilder::new(names.join("+"), flow.scope());
         let (first, firsts) = builder.new_output_connection::<Vec<A>, _>([]);
         let (second, seconds) = builder.new_output_connection::<Vec<B>, _>([]);
-        let (mut first, mut second): (Output<A>, Output<B>) = (first.into(), second.into());
+        let (mut first, mut second) = (Output::<A>::from(first), Output::<B>::from(second));
         let (mut to_first, mut to_second) = (Vec::new(), Vec::new());
         let take = move |capability: &InputCapability<Moment>, batch: &mut Vec<T>| {
             batch.drain(..).for_each(|record| split(record, &mut to_first, &mut to_second));

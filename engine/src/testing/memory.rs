@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use highwater::sink::{Prepare, Sink, SinkRun, SinkWriter};
-use highwater::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader};
-use highwater::{BoxError, Epoch};
+use crate::sink::{Prepare, Sink, SinkRun, SinkWriter};
+use crate::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader};
+use crate::{BoxError, Epoch};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub enum MemoryError {
 /// Yields records that are given to it, in one split or several.
 ///
 /// ```
-/// use highwater_connectors::memory::VecSource;
+/// use highwater::testing::VecSource;
 ///
 /// let words = VecSource::new(vec!["to", "be", "or", "not"]);
 /// let of_two_workers = VecSource::splits(vec![vec![1, 2, 3], vec![4, 5]]);
@@ -49,8 +49,8 @@ pub struct VecSource<T> {
 
 impl<T> VecSource<T> {
     /// Yields the records in their order.
-    pub fn new(records: Vec<T>) -> VecSource<T> {
-        VecSource::splits(vec![records])
+    pub fn new(records: impl Into<Vec<T>>) -> VecSource<T> {
+        VecSource::splits(vec![records.into()])
     }
 
     /// Yields the records of each split in their order.
@@ -141,7 +141,7 @@ impl<T: Clone> SplitReader for VecReader<T> {
 /// Another process starts with nothing. Clones share what they collect.
 ///
 /// ```
-/// use highwater_connectors::memory::CollectSink;
+/// use highwater::testing::CollectSink;
 ///
 /// let sink = CollectSink::<u64>::new();
 /// let collected = sink.clone();

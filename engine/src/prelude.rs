@@ -1,0 +1,4 @@
+//! What nearly every program needs.
+
+pub use crate::job::{Job, JobArgs};
+pub use crate::stream::{Aggregator, Emit, Flow, KeyedStream, Stream};
