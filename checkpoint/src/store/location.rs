@@ -122,7 +122,9 @@ fn directory(path: PathBuf, text: &str) -> Result<Location> {
     // Without `fsync` a checkpoint that was reported complete could be gone after a power loss.
     let objects = LocalFileSystem::new_with_prefix(&path)
         .map_err(|source| refuse("open", &source))?
-        .with_fsync(true);
+        .with_fsync(true)
+        // A checkpoint is a folder: without this every one ever taken would leave an empty one.
+        .with_automatic_cleanup(true);
     let parts = Some(Arc::new(LocalParts::new(objects.clone())) as Arc<dyn MultipartStore>);
     Ok(Location { objects: Arc::new(objects), parts, prefix: Path::default() })
 }
