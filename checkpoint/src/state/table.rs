@@ -30,6 +30,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::prefetch::prefetch;
 use super::{Codec, KeyGroups};
 use crate::error::BoxError;
 use crate::metadata::SegmentKind;
@@ -114,9 +115,10 @@ impl<K, V> Group<K, V> {
         }
     }
 
-    /// Whether one more entry would fill the group over three quarters.
+    /// Whether one more entry would fill the group over two thirds: above that a search goes past
+    /// one slot more often than not.
     fn is_full(&self) -> bool {
-        (self.used + 1) * 4 > self.slots.len() * 3
+        (self.used + 1) * 3 > self.slots.len() * 2
     }
 }
 
@@ -225,14 +227,13 @@ where
         usize::from(self.key_groups.of_hash(hash) - self.first_group)
     }
 
-    /// Reads the slot where the search for `hash` will begin, and nothing else.
+    /// Asks for the memory where the search for `hash` will begin, without waiting for it.
     ///
-    /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap:
-    /// the loads do not depend on each other. The result means nothing; give it to `black_box`.
+    /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
-    pub fn touch(&self, hash: u64) -> bool {
+    pub fn prefetch(&self, hash: u64) {
         let slots = &self.groups[self.group_of(hash)].slots;
-        slots.get(home(hash, slots.len())).is_some_and(|slot| matches!(slot, Slot::Empty))
+        prefetch(slots, home(hash, slots.len()));
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
@@ -336,7 +337,7 @@ where
     /// Makes room for `entries` more in `group`.
     pub fn reserve(&mut self, group: u16, entries: usize) {
         let at = usize::from(group - self.first_group);
-        let wanted = (self.groups[at].used + entries).div_ceil(3) * 4 + 4;
+        let wanted = (self.groups[at].used + entries).div_ceil(2) * 3 + 4;
         if wanted > self.groups[at].slots.len() {
             self.rebuild(at, wanted);
         }
@@ -416,7 +417,7 @@ where
         }
         let capacity = self.groups[at].slots.len();
         let keep = self.groups[at].slots.iter().filter(|slot| self.is_kept(slot)).count();
-        // Half as many again rather than twice: at its emptiest a group is half full.
+        // Half as many again rather than twice: at its emptiest a group is 4/9 full.
         let grown = if keep * 2 > capacity { capacity + capacity / 2 } else { capacity };
         self.rebuild(at, grown.max(8));
     }

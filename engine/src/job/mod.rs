@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use args::JobArgs;
+pub use args::{JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
 
 use highwater_checkpoint::metadata::SplitMetadata;

@@ -1,11 +1,10 @@
 //! Folding the records of each key: the one operator behind fold, reduce, aggregate and count.
 //!
-//! A batch is worked on in chunks: hash all keys, touch their slots so that the cache misses
+//! A batch is worked on in chunks: hash all keys, prefetch their slots so that the cache misses
 //! overlap, then update. One miss a record is nearly the whole cost of a large state.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash};
-use std::hint::black_box;
 use std::marker::PhantomData;
 
 use highwater_checkpoint::Moment;
@@ -25,7 +24,7 @@ use super::reschedule;
 use crate::error::{Error, Result};
 use crate::stream::{Data, Emit, Flow, Key, Output, Stream, to_first_output};
 
-/// Records whose slots are touched before the first of them is updated: 128 cache lines are a
+/// Records whose slots are prefetched before the first of them is updated: 128 cache lines are a
 /// quarter of a first-level cache.
 const CHUNK: usize = 128;
 
@@ -323,12 +322,10 @@ fn update<D, K, V, A, I, F, O>(
         if ahead.is_empty() {
             return;
         }
-        let mut touched = false;
         for (hash, record) in hashes.iter_mut().zip(ahead) {
             *hash = stable_hash(record.key());
-            touched ^= table.touch(*hash);
+            table.prefetch(*hash);
         }
-        black_box(touched);
         let count = ahead.len();
         for (hash, record) in hashes[..count].iter().zip(records.by_ref()) {
             let (key, value) = record.into_parts();
