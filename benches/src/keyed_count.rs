@@ -40,7 +40,7 @@ pub(crate) struct Args {
     workers: usize,
 
     /// Time from one checkpoint to the next
-    #[arg(long, default_value = "1s", value_parser = humantime)]
+    #[arg(long, default_value = "1s", value_parser = highwater::job::parse_duration)]
     interval: Duration,
 
     /// Alternating runs of each
@@ -60,10 +60,6 @@ enum Which {
     Engine,
     /// The engine with checkpoints
     Checkpoints,
-}
-
-fn humantime(text: &str) -> std::result::Result<Duration, String> {
-    highwater::job::parse_duration(text)
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -153,6 +149,12 @@ fn describe(summary: &Summary) {
         durations.last().copied().unwrap_or(f64::NAN),
         summary.checkpoint_bytes as f64 / 1e6 / summary.checkpoints.max(1) as f64,
         summary.stall_max.as_secs_f64() * 1e3
+    );
+    let highwater::checkpoint::run::StateSize { entries, bytes } = summary.state;
+    println!(
+        "  state of {entries} keys in {:.1} MB, {:.1} bytes a key",
+        bytes as f64 / 1e6,
+        bytes as f64 / entries.max(1) as f64
     );
 }
 

@@ -9,6 +9,7 @@
 mod keyed_count;
 mod machine;
 mod report;
+mod slow_sink;
 
 use clap::{Parser, Subcommand};
 
@@ -23,10 +24,13 @@ struct Args {
 enum Suite {
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
+    /// A sink that takes little, under a source that could give much: peak memory
+    SlowSink(slow_sink::Args),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Args::parse().suite {
         Suite::KeyedCount(args) => keyed_count::run(&args),
+        Suite::SlowSink(args) => slow_sink::run(&args),
     }
 }

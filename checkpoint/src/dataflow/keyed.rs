@@ -21,7 +21,7 @@ use timely::progress::Timestamp;
 use super::participant::{Closed, Participant};
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
-use crate::run::Run;
+use crate::run::{Run, StateSize};
 use crate::segment::{EntryBlock, SegmentHeader, SegmentSummary, SegmentWriter};
 use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
 use crate::time::{Epoch, EpochTime};
@@ -114,6 +114,8 @@ where
             return closed;
         }
         let epoch = self.participant.pass(closed);
+        let size = StateSize { entries: self.table.len(), bytes: self.table.memory_bytes() as u64 };
+        self.participant.run().status().state_of(self.participant.uid(), self.worker, size);
         if !self.participant.run().is_durable() {
             let state = self.participant.state(|_| {});
             self.participant.submit(epoch, 0, async move { Ok(state) });

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 pub use control::Control;
-pub use status::{CheckpointReport, Status};
+pub use status::{CheckpointReport, StateSize, Status};
 
 use crate::metadata::{CheckpointId, CheckpointMetadata, Generation};
 use crate::state::KeyGroups;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use highwater_checkpoint::run::CheckpointReport;
+use highwater_checkpoint::run::{CheckpointReport, StateSize};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use super::Shared;
@@ -56,6 +56,8 @@ pub struct Summary {
     pub checkpoint_durations: Vec<Duration>,
     /// The longest time that a seal kept a worker at one go.
     pub stall_max: Duration,
+    /// Keyed state at the end.
+    pub state: StateSize,
     /// The newest checkpoint.
     pub last_checkpoint: Option<CheckpointReport>,
 }
@@ -86,6 +88,7 @@ impl Summary {
                 .map(Duration::from_millis)
                 .collect(),
             stall_max: Duration::from_micros(status.stall_us_max()),
+            state: status.state(),
             last_checkpoint: status.last(),
         }
     }
@@ -124,6 +127,10 @@ impl fmt::Display for Summary {
             HumanBytes(self.bytes_in)
         )?;
         write!(f, "\n  out  {} records ({}/s)", HumanCount(*records_out), self.rate(*records_out))?;
+        if self.state.entries > 0 {
+            let StateSize { entries, bytes } = self.state;
+            write!(f, "\n  state  {} keys, {}", HumanCount(entries), HumanBytes(bytes))?;
+        }
         if self.skipped > 0 {
             write!(f, "\n  skipped  {} unreadable records", HumanCount(self.skipped))?;
         }
