@@ -1,6 +1,7 @@
 //! What a run does for its operators, off the workers' threads.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,6 +16,10 @@ use crate::segment::{EntryBlock, SegmentHeader};
 use crate::store::layout::{self, SegmentMaker, SegmentName};
 use crate::store::{BlobStore, PutIfAbsent};
 use crate::time::Epoch;
+
+/// Between a request that was given up and the next one like it: what the store refuses, it refuses
+/// at once, and would be asked again as fast as it answers.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Run {
     fn store(&self) -> &BlobStore {
@@ -103,6 +108,7 @@ impl Run {
                 return Err(error);
             }
             tracing::warn!(object, %error, "a snapshot is not uploaded yet; trying on");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -137,6 +143,8 @@ impl Run {
                 if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile) {
                     self.control.fail(error);
                 }
+                // The last checkpoint is issued again at once.
+                tokio::time::sleep(PAUSE).await;
                 return Event::NotWritten;
             }
         };
@@ -152,8 +160,14 @@ impl Run {
                     tracing::debug!(%error, "the run is over");
                     return Event::NotWritten;
                 }
+                Err(error) if error.kind() != ErrorKind::Retry => {
+                    // Our token is gone: somebody has emptied the folder.
+                    self.control.fail(error);
+                    return Event::NotWritten;
+                }
                 Err(error) => tracing::warn!(%error, "the fence is not checked yet; trying on"),
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -187,12 +201,24 @@ impl Run {
 
     /// Deletes what nothing names. What cannot be deleted is left for the next run's sweep.
     pub(crate) async fn delete(&self, checkpoints: &[CheckpointId], segments: &[String]) {
+        let mut are_gone = true;
+        for name in checkpoints.iter().map(|id| layout::checkpoint(*id)) {
+            are_gone &= self.delete_one(&name).await;
+        }
         // Checkpoints first: one that is there must be whole.
-        let names = checkpoints.iter().map(|id| layout::checkpoint(*id));
-        for name in names.chain(segments.iter().cloned()) {
-            if let Err(error) = self.store().delete(&name).await {
-                tracing::warn!(object = name, %error, "an old object is left behind");
-            }
+        for name in segments.iter().filter(|_| are_gone) {
+            self.delete_one(name).await;
         }
     }
+
+    async fn delete_one(&self, name: &str) -> bool {
+        let outcome = self.store().delete(name).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(object = name, %error, "an old object is left behind");
+        }
+        outcome.is_ok()
+    }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
