@@ -5,7 +5,10 @@
 //!                                                                              at the head's id + 1
 //! ```
 //!
-//! The claim comes before the choice: what an older run completes after it, that run finds out to
+//! What a user got wrong is found before the claim, by choosing once for nothing: a start that
+//! cannot succeed must not fence the run that works.
+//!
+//! The claim comes before the choice that counts: what an older run completes after it, that run finds out to
 //! be fenced before it commits (`tasks.rs`). The copy takes the id that an older run would use
 //! next. If that run is quicker, its checkpoint is complete and is what we start from instead.
 
@@ -29,8 +32,12 @@ impl Run {
     ///
     /// `Invalid` if an option is out of range or the store cannot keep runs apart; `Incompatible`
     /// if the checkpoint is of another job or has another number of key groups; `Corrupt` or
-    /// `Missing` if the checkpoint is damaged or is not there; `Refused` if the store does not
-    /// answer; `Fenced` if a newer run began at the same time.
+    /// `Missing` if the checkpoint is damaged or is not there; `Refused` or `Indeterminate` if the
+    /// store does not answer; `Fenced` if a newer run began at the same time.
+    ///
+    /// # Panics
+    ///
+    /// On a thread of a tokio runtime: it blocks. `tokio::task::spawn_blocking` has threads for it.
     pub fn open(options: RunOptions) -> Result<Arc<Run>> {
         if options.workers == 0 {
             return Err(Error::invalid("a job needs at least one worker"));
@@ -89,6 +96,7 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
 
 async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
     store.probe().await?;
+    choose(&ids(store).await?, options.restore, store, options).await?;
     let generation = store.claim_generation().await?;
     loop {
         let ids = ids(store).await?;
@@ -189,15 +197,23 @@ fn advise(error: Error, id: CheckpointId, ids: &[CheckpointId]) -> Error {
     Error::Corrupt { object, reason: reason + &advice }
 }
 
-/// The checkpoints `ids`; `None` for one that cannot be read.
+/// The checkpoints `ids`; `None` for one that cannot be read. One that an older run has deleted
+/// meanwhile is left out.
 async fn retained(store: &BlobStore, ids: &[CheckpointId]) -> Vec<Option<CheckpointMetadata>> {
     let mut retained = Vec::with_capacity(ids.len());
     for id in ids {
-        let metadata = read(store, *id).await;
-        if let Err(error) = &metadata {
-            tracing::warn!(checkpoint = id.0, %error, "a retained checkpoint cannot be read");
+        match read(store, *id).await {
+            Ok(metadata) => retained.push(Some(metadata)),
+            Err(Error::Missing { .. }) => {}
+            Err(error) => {
+                tracing::warn!(
+                    checkpoint = id.0,
+                    %error,
+                    "a retained checkpoint cannot be read; nothing is swept while it is there"
+                );
+                retained.push(None);
+            }
         }
-        retained.push(metadata.ok());
     }
     retained
 }
