@@ -340,8 +340,8 @@ fn crash(first: u64, takes_effect: bool, choice: Restore) -> bool {
     let (location, healthy) = job();
     let down = if takes_effect { first + 1..u64::MAX } else { first..u64::MAX };
     let faults = Faults::default().down_for_calls(down).lose_replies_to_calls(first..first + 1);
-    let faulty = store(&FaultyStore::wrap(location, faults)).retry_policy(HASTY);
-    let crashed = restore(&faulty, choice);
+    let failing = store(&FaultyStore::wrap(location, faults)).retry_policy(HASTY);
+    let crashed = restore(&failing, choice);
     let case = format!("request {first}, takes effect: {takes_effect}, {choice:?}");
 
     let before = ids(&healthy);

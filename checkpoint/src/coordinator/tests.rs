@@ -115,7 +115,7 @@ impl Script {
 
 fn show(action: &Action) -> String {
     let names = |segments: &[SegmentMetadata]| -> String {
-        segments.iter().map(|segment| format!(" {}", segment.object)).collect()
+        segments.iter().flat_map(|segment| [" ", segment.object.as_str()]).collect()
     };
     match action {
         Action::Begin(epoch) => format!("begin {epoch}"),

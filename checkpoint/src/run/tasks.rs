@@ -88,7 +88,7 @@ impl Run {
         let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
         SegmentName {
             uid: header.uid.clone(),
-            generation: header.generation,
+            generation: self.generation,
             epoch: header.epoch,
             maker,
         }

@@ -194,7 +194,7 @@ impl<'a> Run<'a> {
     /// Restores the newest checkpoint of `store` and appends its copy.
     fn begin(store: &'a mut Store, generation: u64, arg: u32) -> Run<'a> {
         let (workers, retain) = (arg as usize % 3 + 1, (arg >> 4) as usize % 3 + 1);
-        let has_sources = (arg >> 8) % 4 > 0;
+        let has_sources = !(arg >> 8).is_multiple_of(4);
         let generation = Generation(generation);
         let retained: Vec<_> = store.checkpoints.values().cloned().collect();
         let chosen = retained.last().cloned().unwrap_or_else(|| empty(0));
@@ -416,15 +416,15 @@ impl<'a> Run<'a> {
         let state = self.store.read(&segments);
         let epoch = segments.iter().map(|segment| segment.epoch).max().expect("a fold of some");
         self.folds += 1;
-        let parts =
-            if (arg >> 5).is_multiple_of(2) { vec![0..GROUPS] } else { vec![0..1, 1..GROUPS] };
+        let middle = u16::from((arg >> 5).is_multiple_of(2));
+        let parts = [0..middle, middle..GROUPS].into_iter().filter(|groups| !groups.is_empty());
         let put = |groups: Range<u16>| {
             let entries = state.iter().filter(|((group, _), _)| groups.contains(group));
             let entries = entries.map(|(key, value)| (*key, Some(*value))).collect();
             let name = format!("{} {uid} fold {} {groups:?}", self.generation, self.folds);
             self.store.put(name, SegmentKind::Base, groups, epoch, entries)
         };
-        let with = Some(parts.into_iter().map(put).collect());
+        let with = Some(parts.map(put).collect());
         self.feed(Event::Folded { uid: uid.into(), replaced, with });
     }
 
