@@ -332,9 +332,9 @@ impl<'a> Run<'a> {
             23..27 => self.end_write(arg),
             27 => self.land_late(arg as usize),
             28..30 => self.end_fold(arg),
-            30 if arg % 8 == 0 => self.input_ended = true,
-            30 if arg % 8 == 1 => self.feed(Event::StopRequested { now_ms: self.now_ms }),
-            30 if arg % 32 == 2 => self.feed(Event::Fenced { newer: Generation(u64::MAX) }),
+            30 if arg % 64 == 0 => self.input_ended = true,
+            30 if arg % 64 == 1 => self.feed(Event::StopRequested { now_ms: self.now_ms }),
+            30 if arg % 256 == 2 => self.feed(Event::Fenced { newer: Generation(u64::MAX) }),
             31 if self.input_ended => self.feed(Event::InputEnded { now_ms: self.now_ms }),
             _ => {}
         }
@@ -492,7 +492,7 @@ proptest! {
 
     #[test]
     fn every_checkpoint_reads_as_the_state_at_its_epoch(
-        runs in vec(vec(any::<u32>(), 0..250), 1..4),
+        runs in vec(vec(any::<u32>(), 0..1000), 1..4),
     ) {
         let mut store = Store::default();
         for (at, tape) in runs.iter().enumerate() {
