@@ -4,7 +4,7 @@
 //! The store is in memory; what runs of a dataflow would have left there is put there by hand. A
 //! crash at request `k` is a store that is down from request `k` on, before or after it took effect.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use highwater_checkpoint::metadata::{
 };
 use highwater_checkpoint::run::{Restore, Run, RunOptions};
 use highwater_checkpoint::state::KeyGroups;
-use highwater_checkpoint::store::faulty::{Faults, FaultyStore};
+use highwater_checkpoint::store::faulty::{Faults, FaultyStore, Side};
 use highwater_checkpoint::store::layout::{self, SegmentMaker, SegmentName};
 use highwater_checkpoint::store::{BlobStore, Location, RetryPolicy};
 use highwater_checkpoint::{Epoch, Error, ErrorKind};
@@ -331,6 +331,42 @@ fn of_runs_that_start_at_once_one_is_left() {
         let ids = ids(&store);
         assert_eq!(ids, (2..2 + ids.len() as u64).collect::<Vec<_>>(), "dense");
         assert_eq!(left[0].start().id.0, *ids.last().expect("there are some"));
+    }
+}
+
+/// A start that was slow between its claim and its choice appended its copy behind that of the newer
+/// run, which found it where it wanted to write its first checkpoint, and gave up.
+#[test]
+fn regression_a_newer_run_may_begin_at_any_request_of_a_start() {
+    for number in 1..40 {
+        for side in [Side::Before, Side::After] {
+            let (location, healthy) = job();
+            let newer = Arc::new(Mutex::new(None));
+            let (theirs, shared) = (Arc::clone(&newer), healthy.clone());
+            // Of its own thread: this one is blocked on the start that is interrupted.
+            let begin = move || {
+                let open = || restore(&shared, Restore::Latest);
+                let opened = std::thread::scope(|scope| scope.spawn(open).join());
+                *theirs.lock().expect("no start panics") = opened.ok();
+            };
+            let faults = Faults::default().crash_at(number, side, begin);
+            let older = restore(&store(&FaultyStore::wrap(location, faults)), Restore::Latest);
+            let newer = newer.lock().expect("no start panics").take();
+            let Some(newer) = newer else { continue };
+
+            let case = format!("at request {number}, {side:?}");
+            let runs = [older, newer].into_iter().filter_map(|opened| match opened {
+                Ok(run) => Some(run),
+                Err(Error::Fenced { .. }) => None,
+                Err(error) => panic!("{case}: {error}"),
+            });
+            let runs: Vec<_> = runs.filter(|run| run.fenced().is_none()).collect();
+            assert_eq!(runs.len(), 1, "{case}: {runs:?}");
+            assert_eq!(runs[0].first_epoch(), Epoch(8), "{case}");
+            let ids = ids(&healthy);
+            assert_eq!(ids, (2..2 + ids.len() as u64).collect::<Vec<_>>(), "{case}: dense");
+            assert_eq!(Some(&runs[0].start().id.0), ids.last(), "{case}: the next id is free");
+        }
     }
 }
 

@@ -11,13 +11,16 @@
 //! The claim comes before the choice that counts: what an older run completes after it, that run finds out to
 //! be fenced before it commits (`tasks.rs`). The copy takes the id that an older run would use
 //! next. If that run is quicker, its checkpoint is complete and is what we start from instead.
+//!
+//! SUBTLE: the head must not be of a newer run. A start that was slow between its claim and its
+//! choice would else append its copy behind that run's own, where that run wants to write next.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Control, Restore, Run, RunOptions, Status, block_on, now_ms};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
     CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, garbage,
 };
@@ -101,6 +104,7 @@ async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
     loop {
         let ids = ids(store).await?;
         let head = ids.last().copied().unwrap_or(CheckpointId(0));
+        check_head(store, generation, head).await?;
         let chosen = choose(&ids, options.restore, store, options).await?;
         let restored = chosen.as_ref().map(|metadata| metadata.id);
         let start = CheckpointMetadata {
@@ -130,6 +134,23 @@ async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
                 }
             }
         }
+    }
+}
+
+/// Whether everything up to the `head` is of this run or of older ones: if a newer one appends to it
+/// meanwhile, it does so under the id that we are going to put.
+async fn check_head(store: &BlobStore, ours: Generation, head: CheckpointId) -> Result<()> {
+    if head == CheckpointId(0) {
+        return Ok(());
+    }
+    match read(store, head).await {
+        Ok(metadata) if metadata.generation > ours => {
+            Err(Error::Fenced { ours, newer: metadata.generation })
+        }
+        Ok(_) => Ok(()),
+        // Damaged, or deleted meanwhile: then the tokens are all there is to ask.
+        Err(error) if error.kind() != ErrorKind::Retry => store.check_fence(ours).await,
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run does for its operators, off the workers' threads.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -174,10 +175,16 @@ impl Run {
     /// The epoch of an earlier write of ours under this id, the outcome of which was not known.
     fn earlier_write(&self, name: &str, bytes: &[u8]) -> Result<Epoch> {
         let found = CheckpointMetadata::from_bytes(name, bytes)?;
-        if found.generation == self.generation {
-            return Ok(found.epoch);
+        let (ours, theirs) = (self.generation, found.generation);
+        match theirs.cmp(&ours) {
+            Ordering::Equal => Ok(found.epoch),
+            Ordering::Greater => Err(Error::Fenced { ours, newer: theirs }),
+            Ordering::Less => {
+                let reason =
+                    format!("an older run ({theirs}) wrote it after this one ({ours}) began");
+                Err(Error::corrupt(name, reason))
+            }
         }
-        Err(Error::Fenced { ours: self.generation, newer: found.generation })
     }
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.

@@ -85,6 +85,19 @@ fn an_older_run_that_slept_does_not_commit_what_it_then_writes() {
     assert_eq!(open(&store).restored(), Some(CheckpointId(3)));
 }
 
+#[test]
+fn a_metadata_of_an_older_run_is_not_taken_for_a_newer_run() {
+    let store = store();
+    let (older, newer) = (open(&store), open(&store));
+    let foreign = metadata(&older, 3, 1);
+    let name = layout::checkpoint(foreign.id);
+    block_on(store.put(&name, foreign.to_bytes().into())).expect("memory does not fail");
+    let event = write(&newer, &metadata(&newer, 3, 1));
+    assert!(matches!(event, Event::NotWritten), "{event:?}");
+    let failure = newer.control().take_failure().expect("the run has failed").to_string();
+    assert!(failure.contains(&name) && failure.contains("(generation 1)"), "{failure}");
+}
+
 /// The check went on for ever, as fast as the store answered.
 #[test]
 fn regression_an_emptied_folder_ends_the_run() {
