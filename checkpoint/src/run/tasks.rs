@@ -1,6 +1,8 @@
 //! What a run does for its operators, off the workers' threads.
 
+use std::cmp::Ordering;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,6 +17,10 @@ use crate::segment::{EntryBlock, SegmentHeader};
 use crate::store::layout::{self, SegmentMaker, SegmentName};
 use crate::store::{BlobStore, PutIfAbsent};
 use crate::time::Epoch;
+
+/// Between a request that was given up and the next one like it: what the store refuses, it refuses
+/// at once, and would be asked again as fast as it answers.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Run {
     fn store(&self) -> &BlobStore {
@@ -83,7 +89,7 @@ impl Run {
         let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
         SegmentName {
             uid: header.uid.clone(),
-            generation: header.generation,
+            generation: self.generation,
             epoch: header.epoch,
             maker,
         }
@@ -103,6 +109,7 @@ impl Run {
                 return Err(error);
             }
             tracing::warn!(object, %error, "a snapshot is not uploaded yet; trying on");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -137,6 +144,8 @@ impl Run {
                 if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile) {
                     self.control.fail(error);
                 }
+                // The last checkpoint is issued again at once.
+                tokio::time::sleep(PAUSE).await;
                 return Event::NotWritten;
             }
         };
@@ -152,18 +161,30 @@ impl Run {
                     tracing::debug!(%error, "the run is over");
                     return Event::NotWritten;
                 }
+                Err(error) if error.kind() != ErrorKind::Retry => {
+                    // Our token is gone: somebody has emptied the folder.
+                    self.control.fail(error);
+                    return Event::NotWritten;
+                }
                 Err(error) => tracing::warn!(%error, "the fence is not checked yet; trying on"),
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// The epoch of an earlier write of ours under this id, the outcome of which was not known.
     fn earlier_write(&self, name: &str, bytes: &[u8]) -> Result<Epoch> {
         let found = CheckpointMetadata::from_bytes(name, bytes)?;
-        if found.generation == self.generation {
-            return Ok(found.epoch);
+        let (ours, theirs) = (self.generation, found.generation);
+        match theirs.cmp(&ours) {
+            Ordering::Equal => Ok(found.epoch),
+            Ordering::Greater => Err(Error::Fenced { ours, newer: theirs }),
+            Ordering::Less => {
+                let reason =
+                    format!("an older run ({theirs}) wrote it after this one ({ours}) began");
+                Err(Error::corrupt(name, reason))
+            }
         }
-        Err(Error::Fenced { ours: self.generation, newer: found.generation })
     }
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.
@@ -187,12 +208,24 @@ impl Run {
 
     /// Deletes what nothing names. What cannot be deleted is left for the next run's sweep.
     pub(crate) async fn delete(&self, checkpoints: &[CheckpointId], segments: &[String]) {
+        let mut are_gone = true;
+        for name in checkpoints.iter().map(|id| layout::checkpoint(*id)) {
+            are_gone &= self.delete_one(&name).await;
+        }
         // Checkpoints first: one that is there must be whole.
-        let names = checkpoints.iter().map(|id| layout::checkpoint(*id));
-        for name in names.chain(segments.iter().cloned()) {
-            if let Err(error) = self.store().delete(&name).await {
-                tracing::warn!(object = name, %error, "an old object is left behind");
-            }
+        for name in segments.iter().filter(|_| are_gone) {
+            self.delete_one(name).await;
         }
     }
+
+    async fn delete_one(&self, name: &str) -> bool {
+        let outcome = self.store().delete(name).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(object = name, %error, "an old object is left behind");
+        }
+        outcome.is_ok()
+    }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
