@@ -146,15 +146,18 @@ impl<T: Timestamp + EpochTime> Clock<T> {
                     committed.downgrade(&T::first_of(epoch.next()));
                 }
             }
-            Signalled::Finish => (self.begin, self.committed) = (None, None),
         }
     }
 
     fn pace(&mut self, now: Duration) {
         let control = self.run.control();
         while let Some(step) = self.pacing.oldest() {
-            let Some(time) = T::of_step(self.epoch, step) else { return };
-            if self.tail.less_equal(&time) {
+            if T::of_step(self.epoch, step).is_none() {
+                return;
+            }
+            // Ticks alone: event time may be ahead in what is still under way.
+            let is_in_step = |time: &T| (time.epoch(), time.step()) <= (self.epoch, step);
+            if self.tail.with_frontier(|frontier| frontier.iter().any(is_in_step)) {
                 break;
             }
             self.pacing.passed(now, control.take_budget_used_up());

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use timely::progress::Timestamp;
 
-use super::participant::{Closed, Participant};
+use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
 use crate::run::{Run, StateSize};
@@ -47,7 +47,7 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
 
 /// A seal whose slices are not all cut.
 struct Sealing {
-    epoch: Epoch,
+    sealed: Sealed,
     blocks: mpsc::Sender<Captured>,
     waiting_bytes: Arc<AtomicUsize>,
     snapshot: Snapshot,
@@ -113,21 +113,21 @@ where
         if closed == Closed::No {
             return closed;
         }
-        let epoch = self.participant.pass(closed);
+        let sealed = self.participant.pass(closed);
         let size = StateSize { entries: self.table.len(), bytes: self.table.memory_bytes() as u64 };
         self.participant.run().status().state_of(self.participant.uid(), self.worker, size);
         if !self.participant.run().is_durable() {
             let state = self.participant.state(|_| {});
-            self.participant.submit(epoch, 0, async move { Ok(state) });
+            self.participant.submit(sealed, 0, async move { Ok(state) });
             return closed;
         }
         let start = Instant::now();
         let kind = self.table.begin_seal();
         let (blocks, receiver) = mpsc::channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let snapshot = self.snapshot(epoch, kind, receiver, Arc::clone(&waiting_bytes));
+        let snapshot = self.snapshot(sealed.epoch, kind, receiver, Arc::clone(&waiting_bytes));
         let stall = start.elapsed();
-        self.sealing = Some(Sealing { epoch, blocks, waiting_bytes, snapshot, stall });
+        self.sealing = Some(Sealing { sealed, blocks, waiting_bytes, snapshot, stall });
         closed
     }
 
@@ -192,10 +192,10 @@ where
                 SealSlice::More => {}
             }
         }
-        if let Some(Sealing { epoch, snapshot, stall, blocks, .. }) = self.sealing.take() {
+        if let Some(Sealing { sealed, snapshot, stall, blocks, .. }) = self.sealing.take() {
             let _ = blocks.send(Captured::All);
             let work = async move { snapshot.await.map_err(task_failed)? };
-            self.participant.submit(epoch, stall.as_micros() as u64, work);
+            self.participant.submit(sealed, stall.as_micros() as u64, work);
         }
         // The next epoch may have closed already.
         Ok(Again::Now)

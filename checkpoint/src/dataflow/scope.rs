@@ -157,8 +157,15 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     ///
     /// # Errors
     ///
-    /// `Incompatible` if the checkpoint holds the state of an operator that the dataflow lacks.
+    /// `Incompatible` if the checkpoint holds the state of an operator that the dataflow lacks;
+    /// `Invalid` if no probe was attached to [`tail`](Self::tail).
     pub fn finish(self) -> Result<()> {
+        if self.tail.with_frontier(|frontier| frontier.is_empty()) {
+            return Err(Error::invalid(
+                "nothing is attached to the tail: probe what leaves the dataflow with it, or the \
+                 input would seem to have ended at once",
+            ));
+        }
         let acks = self.scope.concatenate(self.acks.into_inner());
         completion(acks, Arc::clone(&self.run), self.driver);
         let uids = self.uids.into_inner();

@@ -176,8 +176,14 @@ fn block_on<F: Future>(task: F) -> F::Output {
     RUNTIME.block_on(task)
 }
 
-/// Milliseconds since the Unix epoch.
+/// Milliseconds since the Unix epoch, as the process saw it when it began: never goes back, so
+/// that a clock that is set cannot stop the checkpoints.
 pub(crate) fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_millis() as u64)
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    static BEGAN: LazyLock<(Instant, u64)> = LazyLock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), since.map_or(0, |since| since.as_millis() as u64))
+    });
+    let (instant, began_ms) = *BEGAN;
+    began_ms + instant.elapsed().as_millis() as u64
 }

@@ -383,6 +383,7 @@ where
             self.grow(at);
         }
         let stamp = self.stamp;
+        let mut is_change = true;
         let group = &mut self.groups[at];
         let slot = match group.find(hash, &key) {
             Probe::Absent(slot) => {
@@ -390,11 +391,11 @@ where
                 slot
             }
             Probe::Dead(slot) => {
-                if let Slot::Dead { stamp: old, key } = &group.slots[slot]
-                    && *old != stamp
-                    && let Some(seal) = &mut self.seal
-                {
-                    seal.before_change::<K, V, C>((at, slot), *old, key, None);
+                if let Slot::Dead { stamp: old, key } = &group.slots[slot] {
+                    is_change = *old != stamp;
+                    if is_change && let Some(seal) = &mut self.seal {
+                        seal.before_change::<K, V, C>((at, slot), *old, key, None);
+                    }
                 }
                 slot
             }
@@ -402,7 +403,7 @@ where
         };
         group.slots[slot] = Slot::Live { stamp, key, value };
         self.live += 1;
-        self.changed += 1;
+        self.changed += u64::from(is_change);
         slot
     }
 

@@ -161,17 +161,18 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
     ) -> std::result::Result<(), BoxError> {
         loop {
             let closed = self.participant.next_epoch(frontier, stash.first());
-            match closed {
-                Closed::No => return Ok(()),
-                Closed::Through(epoch) | Closed::Last(epoch) => self.prepare(closed, epoch)?,
+            if closed == Closed::No {
+                return Ok(());
             }
+            self.prepare(closed)?;
             for (_capability, mut batch) in stash.take(self.participant.running()) {
                 self.write(&mut batch)?;
             }
         }
     }
 
-    fn prepare(&mut self, closed: Closed, epoch: Epoch) -> std::result::Result<(), BoxError> {
+    fn prepare(&mut self, closed: Closed) -> std::result::Result<(), BoxError> {
+        let epoch = self.participant.running();
         let prepare = match &mut self.writer {
             Some(writer) => Some(writer.prepare(epoch)?),
             None => None,
