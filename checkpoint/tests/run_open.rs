@@ -104,6 +104,7 @@ fn checkpoint(id: u64, epoch: u64, generation: u64) -> CheckpointMetadata {
         epoch: Epoch(epoch),
         generation: Generation(generation),
         origin: Origin::Interval,
+        input_ended: false,
         workers: 2,
         key_groups: 8,
         started_ms: 0,

@@ -16,6 +16,7 @@ fn empty(id: u64) -> CheckpointMetadata {
         epoch: Epoch(0),
         generation: Generation(1),
         origin: Origin::Restore { from: None },
+        input_ended: false,
         workers: 2,
         key_groups: 8,
         started_ms: 0,
