@@ -62,6 +62,17 @@ pub enum Error {
         object: String,
     },
 
+    /// An object that a checkpoint refers to is damaged or missing.
+    #[error("checkpoint {id} is damaged: {cause}; {advice}")]
+    Damaged {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// What to do, with the older checkpoints that do without the object.
+        advice: String,
+        /// What is wrong with which object: a part of the message, since the advice is about it.
+        cause: Box<Error>,
+    },
+
     /// A checkpoint is whole but is not one that this job can start from.
     #[error("checkpoint {id} cannot be restored: {reason}")]
     Incompatible {
@@ -96,7 +107,9 @@ impl Error {
             Error::Refused { .. } => ErrorKind::Retry,
             Error::Indeterminate { .. } => ErrorKind::Reconcile,
             Error::Fenced { .. } => ErrorKind::Stop,
-            Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Data,
+            Error::Corrupt { .. } | Error::Missing { .. } | Error::Damaged { .. } => {
+                ErrorKind::Data
+            }
         }
     }
 

@@ -67,12 +67,11 @@ pub(super) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Resul
     let object = &segment.object;
     let tail = store.get_tail(object, SegmentIndex::TAIL_HINT).await?;
     let trailer = Trailer::parse(object, &tail.bytes, tail.object_bytes)?;
-    let index = match trailer.index_in(&tail.bytes) {
-        Some(bytes) => SegmentIndex::parse(object, &trailer, bytes)?,
-        None => {
-            let bytes = store.get_range(object, trailer.index_range()).await?;
-            SegmentIndex::parse(object, &trailer, &bytes)?
-        }
+    let index = if let Some(bytes) = trailer.index_in(&tail.bytes) {
+        SegmentIndex::parse(object, &trailer, bytes)?
+    } else {
+        let bytes = store.get_range(object, trailer.index_range()).await?;
+        SegmentIndex::parse(object, &trailer, &bytes)?
     };
     index.check(segment)?;
     Ok(index)
@@ -87,8 +86,8 @@ pub(super) async fn read_groups(
     take: &mut impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
 ) -> Result<()> {
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
-    let fetches = runs.iter().map(|run| store.get_range(object, run.bytes()));
-    let mut fetched = stream::iter(fetches).buffered(RANGES_AHEAD);
+    let requests = runs.iter().map(|run| store.get_range(object, run.bytes()));
+    let mut fetched = stream::iter(requests).buffered(RANGES_AHEAD);
     for run in &runs {
         let bytes: Bytes = fetched.next().await.expect("one fetch for each run")?;
         for block in run.decode(object, &bytes) {
