@@ -38,7 +38,10 @@ pub enum Error {
     },
 
     /// A newer run of the same job owns the checkpoint directory.
-    #[error("this run ({ours}) was fenced by a newer run ({newer}) of the same job")]
+    #[error(
+        "this run ({ours}) was fenced by a newer run ({newer}) of the same job, which goes on in its \
+         place; to have both, give each a checkpoint directory or a name of its own"
+    )]
     Fenced {
         /// The generation of this run.
         ours: Generation,

@@ -46,7 +46,7 @@ impl Run {
         };
         let reason = format!(
             "operator {uid:?} has changed: the checkpoint holds {}, the program has {}; bring the \
-             old type back, give the operator a new uid, or start afresh with --restore none",
+             old type back, or start afresh with --restore none",
             show(theirs),
             show(ours)
         );
