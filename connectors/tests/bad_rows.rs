@@ -1,5 +1,7 @@
 //! A malformed row stops the job and is named, or is left out and counted, as the program says.
 
+#![allow(clippy::unwrap_used)] // a panic is the report
+
 use highwater::prelude::*;
 use highwater::testing::CollectSink;
 use highwater_connectors::files::{BadRecord, FileSource};

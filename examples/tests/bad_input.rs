@@ -9,6 +9,8 @@
 //! Run by `cargo test -p highwater-examples`, which builds the example; `--test bad_input` alone
 //! takes the program as it was built last.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the messages are for people
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
