@@ -9,6 +9,7 @@
 //! Run by `cargo test -p highwater-examples`, which builds the example; `--test bad_input` alone
 //! takes the program as it was built last.
 
+#![expect(clippy::disallowed_methods, reason = "waits for another process")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the messages are for people
 
 use std::collections::BTreeMap;

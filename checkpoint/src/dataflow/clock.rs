@@ -4,6 +4,8 @@
 //! as the beginning of a step or an epoch; that its `committed` capability moves is what every
 //! sink sees as the permission to commit. Worker 0 holds them; the others drop theirs at once.
 
+#![expect(clippy::disallowed_methods, reason = "is the clock")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -10,6 +10,8 @@
 //!         (batches between the slices)
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "bounds the time that a seal takes of a worker")]
+
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;

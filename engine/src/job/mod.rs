@@ -1,5 +1,7 @@
 //! Running a job: arguments, workers, signals, the status line, the end.
 
+#![expect(clippy::disallowed_methods, reason = "measures how long the job takes")]
+
 mod args;
 mod report;
 mod runtime;

@@ -1,5 +1,7 @@
 //! What a person sees of a job: one live line in a terminal, log lines elsewhere, and a summary.
 
+#![expect(clippy::disallowed_methods, reason = "shows rates and ages to people")]
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
