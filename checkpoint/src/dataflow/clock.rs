@@ -4,6 +4,8 @@
 //! as the beginning of a step or an epoch; that its `committed` capability moves is what every
 //! sink sees as the permission to commit. Worker 0 holds them; the others drop theirs at once.
 
+#![expect(clippy::disallowed_methods, reason = "is the clock")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,12 +30,12 @@ type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
 pub(super) type Exhausted<T> = Rc<RefCell<Option<probe::Handle<T>>>>;
 
 /// Builds the operator; returns the driver, `begin` and `committed`.
-pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
-    scope: Scope<'scope, T>,
+pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
+    scope: Scope<'_, T>,
     run: Arc<Run>,
     tail: probe::Handle<T>,
     exhausted: Exhausted<T>,
-) -> (Rc<RefCell<Driver>>, Signals<'scope, T>, Signals<'scope, T>) {
+) -> (Rc<RefCell<Driver>>, Signals<'_, T>, Signals<'_, T>) {
     let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
     let (begin_output, begin) = builder.new_output::<Vec<Signal>>();
     let (committed_output, committed) = builder.new_output::<Vec<Signal>>();
@@ -42,7 +44,7 @@ pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
     let is_clock = scope.index() == 0;
     let shared = Rc::clone(&driver);
     builder.build(move |mut capabilities| {
-        let _outputs = (begin_output, committed_output);
+        let outputs = (begin_output, committed_output);
         let committed = capabilities.pop();
         let begin = capabilities.pop();
         let mut clock = is_clock.then(|| Clock {
@@ -57,7 +59,8 @@ pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
             run,
         });
         move |_| {
-            let _outputs = &_outputs;
+            // Kept for as long as the operator is.
+            let _ = &outputs;
             if clock.as_mut().is_some_and(Clock::tick) {
                 activator.activate_after(STEP_MIN);
             }

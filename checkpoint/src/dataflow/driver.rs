@@ -150,7 +150,9 @@ impl Driver {
             }
             Action::End => {
                 let last = self.coordinator.as_ref().map(Coordinator::epoch);
-                last.into_iter().for_each(|last| self.run.control().emit_until(last));
+                if let Some(last) = last {
+                    self.run.control().emit_until(last);
+                }
                 self.signal(Signalled::End);
             }
             Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),

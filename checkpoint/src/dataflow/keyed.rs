@@ -10,7 +10,10 @@
 //!         (batches between the slices)
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "bounds the time that a seal takes of a worker")]
+
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -153,7 +156,7 @@ where
             if summary.entries == 0 && kind == SegmentKind::Delta {
                 return Ok(state);
             }
-            let object = run.segment_name(&summary.header);
+            let object = Run::segment_name(&summary.header);
             run.upload(&object, &parts).await?;
             Ok(OperatorStateMetadata { segments: vec![summary.metadata(object)], ..state })
         })
@@ -219,21 +222,20 @@ fn task_failed(error: tokio::task::JoinError) -> Error {
 
 type Encoded = (Vec<bytes::Bytes>, SegmentSummary);
 
-/// The entries of operator `uid` in the key groups of `worker`, as the restored checkpoint has them.
-pub(super) fn load<K, V, C>(run: &Run, uid: &str, worker: usize) -> Result<KeyedTable<K, V, C>>
+/// The entries of operator `uid` in the key groups `owned`, as the restored checkpoint has them.
+pub(super) fn load<K, V, C>(run: &Run, uid: &str, owned: Range<u16>) -> Result<KeyedTable<K, V, C>>
 where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
     let key_groups = run.key_groups();
-    let owned = key_groups.of_worker(worker, run.workers());
     let mut table = KeyedTable::new(key_groups, owned.clone());
     run.load(uid, owned, |object, group, block| {
         let undecodable = |what: &str, error: BoxError| {
             Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
         };
         table.reserve(group, block.len());
-        for (key, value) in block.iter() {
+        for (key, value) in block {
             let key = <C as Codec<K>>::decode(key).map_err(|error| undecodable("a key", error))?;
             let value = value.map(<C as Codec<V>>::decode).transpose();
             let value = value.map_err(|error| undecodable("a value", error))?;

@@ -41,6 +41,9 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     tail: probe::Handle<T>,
     exhausted: Exhausted<T>,
     uids: RefCell<BTreeSet<String>>,
+    /// The first thing that was wrong with an operator; said at the end, for timely cannot abandon
+    /// an operator under construction.
+    error: RefCell<Option<Error>>,
 }
 
 impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
@@ -59,6 +62,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             tail,
             exhausted,
             uids: RefCell::default(),
+            error: RefCell::default(),
         }
     }
 
@@ -100,29 +104,33 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// Adds the acknowledgement output to an operator whose inputs are all declared.
     ///
-    /// # Errors
-    ///
-    /// `Invalid` if another operator has this uid, `Incompatible` if the checkpoint has state of
-    /// another schema for it.
+    /// Never fails itself: a uid that is empty or taken, and state of another schema in the
+    /// checkpoint, are what [`finish`](CheckpointScope::finish) returns.
     pub fn join(
         &self,
         builder: &mut OperatorBuilder<'scope, T>,
         uid: &str,
         schema: StateSchema,
-    ) -> Result<Joined<T>> {
-        self.check(uid, &schema)?;
+    ) -> Joined<T> {
+        if let Err(error) = self.check(uid, &schema) {
+            self.fail(error);
+        }
         let port = builder.shape().outputs();
         let (output, acks) = builder.new_output_connection::<Vec<Acknowledgement>, _>([]);
         self.acks.borrow_mut().push(acks);
         let address = builder.operator_info().address.to_vec();
-        Ok(Joined {
+        Joined {
             identity: (uid.to_owned(), schema),
             worker: self.scope.index(),
             run: Arc::clone(&self.run),
             output: AckOutput::from(output),
             port,
             waker: self.scope.worker().sync_activator_for(address),
-        })
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.error.borrow_mut().get_or_insert(error);
     }
 
     fn check(&self, uid: &str, schema: &StateSchema) -> Result<()> {
@@ -139,15 +147,20 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// Loads the keyed state of `uid` on this worker, as the restored checkpoint has it.
     ///
-    /// # Errors
-    ///
-    /// If the entries cannot be read, with the name of the object.
-    pub fn load<K, V, C>(&self, uid: &str) -> Result<KeyedTable<K, V, C>>
+    /// Entries that cannot be read are what [`finish`](CheckpointScope::finish) returns, with the
+    /// name of the object; the table is empty then.
+    pub fn load<K, V, C>(&self, uid: &str) -> KeyedTable<K, V, C>
     where
         K: Eq + std::hash::Hash,
         C: Codec<K> + Codec<V>,
     {
-        super::keyed::load(&self.run, uid, self.scope.index())
+        let groups = self.run.key_groups();
+        let owned = groups.of_worker(self.scope.index(), self.run.workers());
+        let has_failed = self.error.borrow().is_some();
+        // The entries may be of another type than the program's, which has been said.
+        let loaded = (!has_failed).then(|| super::keyed::load(&self.run, uid, owned.clone()));
+        let table = loaded.and_then(|loaded| loaded.map_err(|error| self.fail(error)).ok());
+        table.unwrap_or_else(|| KeyedTable::new(groups, owned))
     }
 
     /// Completes the construction: checks that the checkpoint has no state that nobody claims, and
@@ -157,27 +170,33 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     ///
     /// # Errors
     ///
-    /// `Incompatible` if the checkpoint holds the state of an operator that the dataflow lacks;
-    /// `Invalid` if no probe was attached to [`tail`](Self::tail).
+    /// The first that occurred: `Invalid` if a uid is empty or that of two operators;
+    /// `Incompatible` if the checkpoint has state of another schema for an operator, or the state
+    /// of an operator that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
+    /// loaded; `Invalid` if no probe was attached to [`tail`](Self::tail).
     pub fn finish(self) -> Result<()> {
+        let acks = self.scope.concatenate(self.acks.into_inner());
+        completion(acks, Arc::clone(&self.run), self.driver);
+        if let Some(error) = self.error.into_inner() {
+            return Err(error);
+        }
         if self.tail.with_frontier(|frontier| frontier.is_empty()) {
             return Err(Error::invalid(
                 "nothing is attached to the tail: probe what leaves the dataflow with it, or the \
                  input would seem to have ended at once",
             ));
         }
-        let acks = self.scope.concatenate(self.acks.into_inner());
-        completion(acks, Arc::clone(&self.run), self.driver);
         let uids = self.uids.into_inner();
         let start = self.run.start();
         let unclaimed = start.operators.iter().map(|state| &state.uid).find(|u| !uids.contains(*u));
         unclaimed.map_or(Ok(()), |uid| {
             let there: Vec<_> = uids.iter().map(String::as_str).collect();
             let reason = format!(
-                "it has state of operator {uid:?}, which the program lacks; the program has {}",
+                "it has state of operator {uid:?}, which the program lacks; the program has {}; bring \
+                 the operator back, or start afresh with --restore none",
                 there.join(", ")
             );
-            Err(Error::Incompatible { id: start.id, reason })
+            Err(self.run.incompatible(reason))
         })
     }
 }

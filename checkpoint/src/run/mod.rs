@@ -5,6 +5,8 @@
 //! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
 //! no worker ever waits for the store.
 
+#![expect(clippy::disallowed_methods, reason = "is the one place that asks for the time of day")]
+
 mod control;
 mod open;
 mod status;

@@ -188,19 +188,25 @@ async fn choose(
             let there: Vec<_> = ids.iter().map(ToString::to_string).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::invalid(format!(
-                "there is no checkpoint {id} of job {}; there are: {there}",
+                "there is no checkpoint {id} of job {:?}; there are: {there}",
                 options.job
             )));
         }
     };
     let metadata = read(store, id).await.map_err(|error| advise(error, id, ids))?;
     if metadata.job != options.job {
-        let reason = format!("it is of job {:?}, not {:?}", metadata.job, options.job);
+        let reason = format!(
+            "it is of job {:?}, not {:?}; give another --checkpoint-dir",
+            metadata.job, options.job
+        );
         return Err(Error::Incompatible { id, reason });
     }
     if metadata.key_groups != options.key_groups.count() {
         let (theirs, ours) = (metadata.key_groups, options.key_groups.count());
-        let reason = format!("it has {theirs} key groups and the job has {ours}");
+        let reason = format!(
+            "it has {theirs} key groups and the job has {ours}, a number that is fixed for a job's \
+             life; set it back to {theirs}, or start afresh with --restore none"
+        );
         return Err(Error::Incompatible { id, reason });
     }
     Ok(Some(metadata))
@@ -210,13 +216,23 @@ async fn choose(
 /// written again, and that is for a person to decide.
 fn advise(error: Error, id: CheckpointId, ids: &[CheckpointId]) -> Error {
     let Error::Corrupt { object, reason } = error else { return error };
-    let older: Vec<_> = ids.iter().filter(|i| **i < id).map(ToString::to_string).collect();
-    let advice = if older.is_empty() {
-        "; there is no older checkpoint".to_owned()
-    } else {
-        format!("; to start from an older checkpoint name it, there are {}", older.join(", "))
-    };
-    Error::Corrupt { object, reason: reason + &advice }
+    let older: Vec<_> = ids.iter().copied().filter(|older| *older < id).collect();
+    Error::Corrupt { object, reason: format!("{reason}; {}", instead_of_damaged(&older)) }
+}
+
+/// What to do when an object is damaged, if there are the checkpoints `others` without it.
+pub(super) fn instead_of_damaged(others: &[CheckpointId]) -> String {
+    let there: Vec<_> = others.iter().map(ToString::to_string).collect();
+    match others.last() {
+        None => "no older checkpoint does without it: put it back from a copy, or start afresh \
+                 with --restore none and an empty output directory"
+            .to_owned(),
+        Some(newest) => format!(
+            "put it back from a copy, or start from an older checkpoint, such as with \
+             --restore {newest} (there are: {})",
+            there.join(", ")
+        ),
+    }
 }
 
 /// The checkpoints `ids`; `None` for one that cannot be read. One that an older run has deleted

@@ -10,7 +10,7 @@ use super::{Run, block_on};
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateSchema,
+    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateKind, StateSchema,
 };
 use crate::recovery;
 use crate::segment::{EntryBlock, SegmentHeader};
@@ -38,14 +38,47 @@ impl Run {
         }
         let show = |s: &StateSchema| {
             let StateSchema { kind, key_type, value_type, codec, version } = s;
-            format!("{kind} of ({key_type}, {value_type}) in {codec}, version {version}")
+            match kind {
+                StateKind::Keyed => {
+                    format!(
+                        "keyed state of ({key_type}, {value_type}) in {codec}, version {version}"
+                    )
+                }
+                StateKind::Source => {
+                    format!("a source of {key_type} at {value_type} in {codec}, version {version}")
+                }
+                StateKind::Sink => format!("a sink of {value_type} in {codec}, version {version}"),
+            }
         };
         let reason = format!(
-            "operator {uid:?} has changed: the checkpoint holds a {}, the program has a {}",
+            "operator {uid:?} has changed: the checkpoint holds {}, the program has {}; bring the \
+             old type back, or start afresh with --restore none",
             show(theirs),
             show(ours)
         );
-        Err(Error::Incompatible { id: self.start.id, reason })
+        Err(self.incompatible(reason))
+    }
+
+    /// The error of a checkpoint that is whole, but not one that the program can start from.
+    pub(crate) fn incompatible(&self, reason: String) -> Error {
+        // The copy that is the run's own first checkpoint is not what a person knows it by.
+        Error::Incompatible { id: self.restored.unwrap_or(self.start.id), reason }
+    }
+
+    /// Says which checkpoint an object belongs to that cannot be read, and which do without it.
+    fn damaged(&self, error: Error) -> Error {
+        let (Error::Corrupt { object, .. } | Error::Missing { object }) = &error else {
+            return error;
+        };
+        let id = self.restored.unwrap_or(self.start.id);
+        let names = |metadata: &CheckpointMetadata| {
+            let mut segments = metadata.operators.iter().flat_map(|state| &state.segments);
+            segments.any(|segment| segment.object == *object)
+        };
+        let older = self.retained.iter().filter(|metadata| metadata.id < id && !names(metadata));
+        let advice =
+            super::open::instead_of_damaged(&older.map(|older| older.id).collect::<Vec<_>>());
+        Error::Damaged { id, advice, cause: Box::new(error) }
     }
 
     /// Reads the entries of operator `uid` in the key groups `owned`, oldest first within each
@@ -60,6 +93,7 @@ impl Run {
         match state {
             Some(state) if !owned.is_empty() => {
                 block_on(recovery::load(self.store(), &state.segments, owned, take))
+                    .map_err(|error| self.damaged(error))
             }
             _ => Ok(()),
         }
@@ -85,7 +119,7 @@ impl Run {
         }
     }
 
-    pub(crate) fn segment_name(&self, header: &SegmentHeader) -> String {
+    pub(crate) fn segment_name(header: &SegmentHeader) -> String {
         let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
         SegmentName {
             uid: header.uid.clone(),
@@ -184,6 +218,16 @@ impl Run {
                     format!("an older run ({theirs}) wrote it after this one ({ours}) began");
                 Err(Error::corrupt(name, reason))
             }
+        }
+    }
+
+    /// Takes back the run's own first checkpoint if the run never came to its first epoch: a run that
+    /// could not start must not be what the next one resumes from. Blocks.
+    ///
+    /// Otherwise `--restore none`, refused by a sink for example, would hide the job's checkpoints.
+    pub fn withdraw_unless_begun(&self) {
+        if self.is_durable() && !self.control.is_ready() && self.fenced().is_none() {
+            block_on(self.delete(&[self.start.id], &[]));
         }
     }
 

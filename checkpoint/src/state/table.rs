@@ -519,7 +519,9 @@ where
                 let blocks = std::mem::take(&mut seal.captured[seal.group]);
                 seal.group += 1;
                 seal.slot = 0;
-                blocks.into_iter().for_each(|block| out(group, block));
+                for block in blocks {
+                    out(group, block);
+                }
                 // An empty group costs a little as well: a worker may own thousands.
                 left = left.saturating_sub(16);
             } else {

@@ -1,5 +1,7 @@
 //! What a person sees of a job: one live line in a terminal, log lines elsewhere, and a summary.
 
+#![expect(clippy::disallowed_methods, reason = "shows rates and ages to people")]
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -107,7 +109,7 @@ impl fmt::Display for Summary {
             Outcome::Finished => write!(f, "{job} finished in {seconds:.2} s")?,
             Outcome::Stopped => match resumes {
                 Some(resumes) => {
-                    write!(f, "{job} stopped after {seconds:.2} s; it resumes{resumes}")?
+                    write!(f, "{job} stopped after {seconds:.2} s; it resumes{resumes}")?;
                 }
                 None => write!(f, "{job} stopped after {seconds:.2} s, without a checkpoint")?,
             },
@@ -178,12 +180,11 @@ impl Reporter {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
                 let now = Sample::take(&shared);
                 let text = describe(&shared, &last, &now);
-                match &mut line {
-                    Some(line) => {
-                        line.set_message(text);
-                        line.tick();
-                    }
-                    None => tracing::info!("{text}"),
+                if let Some(line) = &mut line {
+                    line.set_message(text);
+                    line.tick();
+                } else {
+                    tracing::info!("{text}");
                 }
                 last = now;
             }
@@ -247,12 +248,9 @@ fn describe(shared: &Shared, last: &Sample, now: &Sample) -> String {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |now| now.as_millis() as u64);
         let age = now_ms.saturating_sub(checkpoint.completed_ms) as f64 / 1e3;
-        text += &format!(
-            "  checkpoint {} {age:.1} s ago, {}, {} ms",
-            checkpoint.id,
-            HumanBytes(checkpoint.bytes_written),
-            checkpoint.duration_ms
-        );
+        let (id, bytes) = (checkpoint.id, HumanBytes(checkpoint.bytes_written));
+        let duration_ms = checkpoint.duration_ms;
+        text = format!("{text}  checkpoint {id} {age:.1} s ago, {bytes}, {duration_ms} ms");
     }
     text
 }

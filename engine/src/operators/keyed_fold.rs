@@ -21,7 +21,7 @@ use timely::progress::frontier::AntichainRef;
 use timely::progress::operate::FrontierInterest;
 
 use super::reschedule;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::stream::{Data, Emit, Flow, Key, Output, Stream, to_first_output};
 
 /// Records whose slots are prefetched before the first of them is updated: 128 cache lines are a
@@ -65,7 +65,7 @@ pub(crate) struct KeyedFold<I, F, O, V> {
 
 type Session<'a, K, R> = OutputBuilderSession<'a, Moment, CapacityContainerBuilder<Vec<(K, R)>>>;
 
-/// Adds the operator; what is wrong with it goes to the flow.
+/// Adds the operator.
 pub(crate) fn keyed_fold<'scope, D, K, V, A, R>(
     uid: &str,
     stream: Stream<'scope, D>,
@@ -85,8 +85,8 @@ where
     R: 'static,
 {
     let flow = stream.flow().clone();
-    let built = build(&flow, uid, stream.into_timely(), emit, fold);
-    flow.built(built)
+    let folded = build(&flow, uid, stream.into_timely(), emit, fold);
+    Stream::built(flow, folded)
 }
 
 fn schema<K, A>() -> StateSchema {
@@ -110,7 +110,7 @@ fn build<'scope, D, K, V, A, R>(
         impl Fn(&A) -> R + 'static,
         V,
     >,
-) -> Result<StreamVec<'scope, Moment, (K, R)>>
+) -> StreamVec<'scope, Moment, (K, R)>
 where
     D: Keyed<Key = K, Value = V> + Data,
     K: Key,
@@ -126,8 +126,8 @@ where
     };
     let mut input = builder.new_input_connection(stream, Exchange::new(route), to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
-    let joined = flow.checkpoints().join(&mut builder, uid, schema::<K, A>())?;
-    let table = flow.checkpoints().load::<K, A, Bincode>(uid)?;
+    let joined = flow.checkpoints().join(&mut builder, uid, schema::<K, A>());
+    let table = flow.checkpoints().load::<K, A, Bincode>(uid);
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (std::sync::Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {
@@ -153,7 +153,7 @@ where
             !operator.state.is_done() && !run.control().is_over()
         }
     });
-    Ok(results)
+    results
 }
 
 struct Operator<K, A, D, I, F, O, V> {

@@ -17,7 +17,7 @@ use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::job::Shared;
 use crate::sink::{Sink, SinkRun, SinkWriter};
 use crate::stream::{Flow, to_first_output};
@@ -27,7 +27,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
     uid: &str,
     stream: StreamVec<'scope, Moment, T>,
     sink: S,
-) -> Result<()> {
+) {
     let sink = Arc::new(sink);
     let run = SinkRun {
         job: flow.run().job().to_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
         codec: "json".to_owned(),
         version: 1,
     };
-    let joined = checkpoints.join(&mut builder, uid, schema)?;
+    let joined = checkpoints.join(&mut builder, uid, schema);
     done.probe_with(checkpoints.tail());
     let (shared, worker) = (Arc::clone(flow.shared()), flow.scope().index());
     builder.build_reschedule(move |capabilities| {
@@ -97,7 +97,6 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             !control.is_over()
         }
     });
-    Ok(())
 }
 
 /// Once and on worker 0: looks at the target, finishes what the checkpoint lists, discards the rest.
