@@ -16,7 +16,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Timestamp;
 
 use super::driver::{Driver, Signalled};
-use super::scope::Signal;
+use super::scope::{Signal, Tail};
 use crate::coordinator::Event;
 use crate::pacing::{Pacing, STEP_MIN};
 use crate::run::{Run, now_ms};
@@ -31,7 +31,7 @@ pub(super) type Exhausted<T> = Rc<RefCell<Option<probe::Handle<T>>>>;
 pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
     scope: Scope<'scope, T>,
     run: Arc<Run>,
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
 ) -> (Rc<RefCell<Driver>>, Signals<'scope, T>, Signals<'scope, T>) {
     let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
@@ -71,8 +71,7 @@ struct Clock<T: Timestamp> {
     committed: Option<Capability<T>>,
     driver: Rc<RefCell<Driver>>,
     pacing: Pacing,
-    /// On every sink.
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
     epoch: Epoch,
     started: Instant,
@@ -122,7 +121,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
         let is_empty =
             |probe: &probe::Handle<T>| probe.with_frontier(|frontier| frontier.is_empty());
         let sources_ended = self.exhausted.borrow().as_ref().is_some_and(is_empty);
-        if sources_ended || is_empty(&self.tail) {
+        if sources_ended || self.tail.has_ended() {
             driver.feed(Event::InputEnded { now_ms });
         } else if self.run.control().is_stopping() {
             driver.feed(Event::StopRequested { now_ms });
@@ -154,7 +153,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
         let control = self.run.control();
         while let Some(step) = self.pacing.oldest() {
             let Some(time) = T::of_step(self.epoch, step) else { return };
-            if self.tail.less_equal(&time) {
+            if self.tail.probe.less_equal(&time) {
                 break;
             }
             self.pacing.passed(now, control.take_budget_used_up());
