@@ -4,6 +4,7 @@
 //! programmer writes (hashbrown, foldhash, mimalloc) alternate in one process. All three generate
 //! the same keys as part of the job, and their digests must agree.
 
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.only {
         None => compare(args)?,
         Some(Which::Timely) => {
-            println!("hand-written timely  {:.1} M/s", hand_written(args)?.0 / 1e6)
+            println!("hand-written timely  {:.1} M/s", hand_written(args)?.0 / 1e6);
         }
         Some(Which::Engine) => {
             println!(

@@ -4,6 +4,8 @@
 //! The store is in memory; what runs of a dataflow would have left there is put there by hand. A
 //! crash at request `k` is a store that is down from request `k` on, before or after it took effect.
 
+#![expect(clippy::disallowed_methods, reason = "waits for what happens in the background")]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Timestamp;
 
 use super::driver::{Driver, Signalled};
-use super::scope::Signal;
+use super::scope::{Signal, Tail};
 use crate::coordinator::Event;
 use crate::pacing::{Pacing, STEP_MIN};
 use crate::run::{Run, now_ms};
@@ -33,7 +33,7 @@ pub(super) type Exhausted<T> = Rc<RefCell<Option<probe::Handle<T>>>>;
 pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
     scope: Scope<'_, T>,
     run: Arc<Run>,
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
 ) -> (Rc<RefCell<Driver>>, Signals<'_, T>, Signals<'_, T>) {
     let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
@@ -74,8 +74,7 @@ struct Clock<T: Timestamp> {
     committed: Option<Capability<T>>,
     driver: Rc<RefCell<Driver>>,
     pacing: Pacing,
-    /// On every sink.
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
     epoch: Epoch,
     started: Instant,
@@ -125,7 +124,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
         let is_empty =
             |probe: &probe::Handle<T>| probe.with_frontier(|frontier| frontier.is_empty());
         let sources_ended = self.exhausted.borrow().as_ref().is_some_and(is_empty);
-        if sources_ended || is_empty(&self.tail) {
+        if sources_ended || self.tail.has_ended() {
             driver.feed(Event::InputEnded { now_ms });
         } else if self.run.control().is_stopping() {
             driver.feed(Event::StopRequested { now_ms });
@@ -160,7 +159,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
             }
             // Ticks alone: event time may be ahead in what is still under way.
             let is_in_step = |time: &T| (time.epoch(), time.step()) <= (self.epoch, step);
-            if self.tail.with_frontier(|frontier| frontier.iter().any(is_in_step)) {
+            if self.tail.probe.with_frontier(|frontier| frontier.iter().any(is_in_step)) {
                 break;
             }
             self.pacing.passed(now, control.take_budget_used_up());

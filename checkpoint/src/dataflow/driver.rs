@@ -72,7 +72,9 @@ impl Driver {
         let coordinator = Coordinator::new(config, start);
         self.run.status().begun(coordinator.epoch());
         self.coordinator = Some(coordinator);
-        std::mem::take(&mut self.early).into_iter().for_each(|event| self.feed(event));
+        for event in std::mem::take(&mut self.early) {
+            self.feed(event);
+        }
     }
 
     pub(super) fn has_started(&self) -> bool {

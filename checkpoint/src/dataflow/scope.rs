@@ -1,6 +1,6 @@
 //! What makes a dataflow one that is checkpointed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,26 @@ pub enum Signal {}
 /// A stream of which only the frontier matters.
 pub type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
 
+/// A probe on every sink. Before it is attached to one its frontier is empty and says nothing.
+#[derive(Clone)]
+pub(super) struct Tail<T: Timestamp> {
+    pub(super) probe: probe::Handle<T>,
+    attached: Rc<Cell<bool>>,
+}
+
+impl<T: Timestamp> Default for Tail<T> {
+    fn default() -> Self {
+        Tail { probe: probe::Handle::new(), attached: Rc::default() }
+    }
+}
+
+impl<T: Timestamp> Tail<T> {
+    /// Whether everything is out of the dataflow, for ever.
+    pub(super) fn has_ended(&self) -> bool {
+        self.attached.get() && self.probe.with_frontier(|frontier| frontier.is_empty())
+    }
+}
+
 /// The checkpointing of one dataflow on one worker: made first, given to every operator that takes
 /// part, finished last.
 pub struct CheckpointScope<'scope, T: Timestamp> {
@@ -38,7 +58,7 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     begin: Signals<'scope, T>,
     committed: Signals<'scope, T>,
     acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
     uids: RefCell<BTreeSet<String>>,
     /// The first thing that was wrong with an operator; said at the end, for timely cannot abandon
@@ -49,7 +69,7 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
 impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     /// Begins the checkpointing of a dataflow, whose only one this is.
     pub fn new(scope: Scope<'scope, T>, run: Arc<Run>) -> Self {
-        let (tail, exhausted) = (probe::Handle::new(), Exhausted::default());
+        let (tail, exhausted) = (Tail::default(), Exhausted::default());
         let (driver, begin, committed) =
             epoch_clock(scope, Arc::clone(&run), tail.clone(), Rc::clone(&exhausted));
         CheckpointScope {
@@ -89,7 +109,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// To be attached, as a probe, behind every sink: what it has passed is out of the dataflow.
     pub fn tail(&self) -> &probe::Handle<T> {
-        &self.tail
+        self.tail.attached.set(true);
+        &self.tail.probe
     }
 
     /// Tells the clock when a source has nothing more: when all such streams have ended, `begin`
@@ -173,17 +194,17 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     /// The first that occurred: `Invalid` if a uid is empty or that of two operators;
     /// `Incompatible` if the checkpoint has state of another schema for an operator, or the state
     /// of an operator that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
-    /// loaded; `Invalid` if no probe was attached to [`tail`](Self::tail).
+    /// loaded; `Invalid` if nothing would say when the input has ended.
     pub fn finish(self) -> Result<()> {
         let acks = self.scope.concatenate(self.acks.into_inner());
         completion(acks, Arc::clone(&self.run), self.driver);
         if let Some(error) = self.error.into_inner() {
             return Err(error);
         }
-        if self.tail.with_frontier(|frontier| frontier.is_empty()) {
+        if !self.tail.attached.get() && self.exhausted.borrow().is_none() {
             return Err(Error::invalid(
-                "nothing is attached to the tail: probe what leaves the dataflow with it, or the \
-                 input would seem to have ended at once",
+                "nothing says when the input has ended: attach `tail` behind the sinks, or give \
+                 `ends_with` a stream of each source",
             ));
         }
         let uids = self.uids.into_inner();
@@ -243,5 +264,36 @@ impl<T: Timestamp + EpochTime> Joined<T> {
 impl<T: Timestamp> std::fmt::Debug for Joined<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Joined").field("uid", &self.identity.0).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::{Restore, RunOptions};
+    use crate::state::KeyGroups;
+
+    /// The clock took it for empty, said that all input was read, and it never was.
+    #[test]
+    fn regression_a_tail_that_is_attached_to_nothing_is_not_the_end_of_input() {
+        let options = RunOptions {
+            job: "tail".to_owned(),
+            workers: 1,
+            key_groups: KeyGroups::default(),
+            store: None,
+            interval: Duration::from_secs(1),
+            retain: 1,
+            restore: Restore::Nothing,
+        };
+        let run = Run::open(options).unwrap();
+        let error = timely::execute_directly(move |worker| {
+            let finished =
+                worker.dataflow::<u64, _, _>(|scope| CheckpointScope::new(scope, run).finish());
+            worker.installed_dataflows().into_iter().for_each(|index| worker.drop_dataflow(index));
+            finished.unwrap_err().to_string()
+        });
+        assert!(error.contains("when the input has ended"), "{error}");
     }
 }

@@ -123,7 +123,7 @@ impl Run {
         let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
         SegmentName {
             uid: header.uid.clone(),
-            generation: self.generation,
+            generation: header.generation,
             epoch: header.epoch,
             maker,
         }
