@@ -164,7 +164,7 @@ pub enum FilesError {
     /// The directory holds output of a run that this one does not continue.
     #[error(
         "{directory} holds output of an earlier run ({part}), and this run starts afresh; to \
-         continue that run, give its --checkpoint-dir; to start afresh, remove the directory or \
+         continue that run, restore its checkpoint by --checkpoint-dir without --restore; to start afresh, remove the directory or \
          choose another"
     )]
     EarlierOutput {
