@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 fn steps_of_next(next: &mut u64, n: u64) -> Option<u64> {
     let number = Some(*next).filter(|number| *number < n)?;
     *next += PARTS;
-    let half_or_triple = |n: &u64| Some(if n % 2 == 0 { n / 2 } else { 3 * n + 1 });
+    let half_or_triple = |n: &u64| Some(if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 });
     let trajectory = std::iter::successors(Some(number), half_or_triple);
     Some(trajectory.take_while(|number| *number != 1).count() as u64)
 }
