@@ -4,7 +4,6 @@
 //! programmer writes (hashbrown, foldhash, mimalloc) alternate in one process. All three generate
 //! the same keys as part of the job, and their digests must agree.
 
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! `slow-sink`: a sink that takes a thousand records a second, under a source that could give
 //! millions. What is measured is memory: pacing must keep it where it is.
 
-
 use std::time::{Duration, Instant};
 
 use highwater::Job;

@@ -7,6 +7,7 @@
 
 // Functions that tests share are tests as well.
 #![allow(clippy::unwrap_used)]
+#![expect(clippy::disallowed_methods, reason = "kills another process at random moments")]
 
 mod program;
 
