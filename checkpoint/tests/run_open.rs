@@ -234,7 +234,8 @@ fn an_unknown_id_is_an_error_that_lists_those_there() {
     let (_, store) = job();
     let error = restore(&store, Restore::Id(CheckpointId(9))).expect_err("it is not there");
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert_eq!(error.to_string(), "there is no checkpoint 9 of job word count; there are: 2, 3, 4");
+    let text = "there is no checkpoint 9 of job \"word count\"; there are: 2, 3, 4";
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn a_damaged_checkpoint_is_named_and_older_ones_are_for_a_person_to_choose() {
     let error = restore(&store, Restore::Latest).expect_err("never silently an older one");
     assert_eq!(error.kind(), ErrorKind::Data);
     let text = error.to_string();
-    assert!(text.contains(&name) && text.contains("name it, there are 2, 3"), "{text}");
+    assert!(text.contains(&name) && text.contains("--restore 3 (there are: 2, 3)"), "{text}");
     let run = restore(&store, Restore::Id(CheckpointId(3))).expect("it is whole");
     assert_eq!((run.start().id, run.first_epoch()), (CheckpointId(5), Epoch(7)));
 }
@@ -257,7 +258,7 @@ fn a_damaged_only_checkpoint_has_no_older_one() {
     let store = store(&Location::memory());
     put(&store, &layout::checkpoint(CheckpointId(1)), "{}");
     let text = restore(&store, Restore::Latest).expect_err("it is damaged").to_string();
-    assert!(text.contains("there is no older checkpoint"), "{text}");
+    assert!(text.contains("no older checkpoint does without it"), "{text}");
 }
 
 #[test]

@@ -257,7 +257,9 @@ impl<'a> Run<'a> {
     fn feed(&mut self, event: Event) {
         let actions = self.coordinator.step(event);
         assert!(!self.is_over || actions.is_empty(), "C4: {actions:?}");
-        actions.into_iter().for_each(|action| self.perform(action));
+        for action in actions {
+            self.perform(action);
+        }
         for metadata in self.store.checkpoints.values().chain(&self.writing) {
             self.store.check(metadata);
         }
