@@ -1,4 +1,4 @@
-//! The examples are in `examples/`; here is what several of them share: nothing yet.
+//! The programs are in `examples/`; this library only sees to it that the one in the README compiles.
 
 /// The program in the README compiles.
 #[cfg(doctest)]
