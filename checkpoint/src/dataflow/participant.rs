@@ -249,3 +249,77 @@ impl<T: Timestamp> std::fmt::Debug for Participant<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+    use super::*;
+    use crate::dataflow::CheckpointScope;
+    use crate::run::{Restore, RunOptions};
+    use crate::state::KeyGroups;
+
+    /// Gives `test` a participant of a run that keeps no checkpoints; its first epoch is 1.
+    fn with_participant(test: impl FnOnce(&mut Participant<u64>) + Send + Sync + 'static) {
+        let options = RunOptions {
+            job: "job".to_owned(),
+            workers: 1,
+            key_groups: KeyGroups::default(),
+            store: None,
+            interval: Duration::from_secs(3600),
+            retain: 1,
+            restore: Restore::Latest,
+        };
+        let run = Run::open(options).unwrap();
+        timely::execute_directly(move |worker| {
+            worker.dataflow::<u64, _, _>(|scope| {
+                let checkpoints = CheckpointScope::new(scope, run);
+                let mut builder = OperatorBuilder::new("Operator".to_owned(), scope);
+                let joined = checkpoints.join(&mut builder, "uid", StateSchema::default());
+                builder.build(|capabilities| {
+                    test(&mut joined.participant(&capabilities));
+                    |_| {}
+                });
+            });
+            for dataflow in worker.installed_dataflows() {
+                worker.drop_dataflow(dataflow);
+            }
+        });
+    }
+
+    /// Labelled with the last, a checkpoint of the first would be complete without what changed
+    /// in it.
+    #[test]
+    fn regression_a_snapshot_that_passes_over_epochs_is_of_the_one_that_was_running() {
+        with_participant(|participant| {
+            let closed = participant.next_epoch(Some(Epoch(4)), None);
+            assert_eq!(closed, Closed::Through(Epoch(3)));
+            let sealed = participant.pass(closed);
+            assert_eq!((sealed.epoch, sealed.through), (Epoch(1), Epoch(3)));
+            assert_eq!(participant.running(), Epoch(4));
+        });
+    }
+
+    #[test]
+    fn what_is_stashed_keeps_its_epoch_from_being_passed_over() {
+        with_participant(|participant| {
+            assert_eq!(participant.next_epoch(Some(Epoch(1)), None), Closed::No);
+            let closed = participant.next_epoch(Some(Epoch(9)), Some(Epoch(2)));
+            assert_eq!(closed, Closed::Through(Epoch(1)));
+        });
+    }
+
+    #[test]
+    fn an_input_that_has_ended_goes_to_the_last_epoch_of_the_run() {
+        with_participant(|participant| {
+            participant.run().control().emit_until(Epoch(3));
+            let closed = participant.next_epoch(None, None);
+            assert_eq!(closed, Closed::Through(Epoch(2)));
+            participant.pass(closed);
+            assert!(participant.is_last_epoch());
+            assert_eq!(participant.next_epoch(None, None), Closed::Last(Epoch(3)));
+        });
+    }
+}
