@@ -10,7 +10,8 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for the first two cache lines, or all if it is less, of `slice[index]`.
+/// Asks for the cache line in which `slice[index]` begins, and for the next one: there it ends, or
+/// the search that begins here goes on.
 #[inline]
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(super) fn prefetch<T>(slice: &[T], index: usize) {
@@ -18,11 +19,10 @@ pub(super) fn prefetch<T>(slice: &[T], index: usize) {
 
     let Some(element) = slice.get(index) else { return };
     let first = std::ptr::from_ref(element).cast::<i8>();
-    // Where the element ends, or the next line: an element of 24 bytes lies across two lines as
-    // often as one time in four.
-    let second = first.wrapping_add((size_of::<T>().saturating_sub(1)).min(LINE));
+    // May lie beyond the slice, by less than a line.
+    let second = first.wrapping_add(LINE);
     // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the
-    // address; both addresses are within the element anyway. SSE is part of x86-64.
+    // address. SSE is part of x86-64.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(first);
         _mm_prefetch::<_MM_HINT_T0>(second);
