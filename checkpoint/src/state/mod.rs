@@ -16,4 +16,4 @@ mod table;
 pub use codec::{Bincode, Codec};
 pub use key_groups::{KEY_GROUPS_DEFAULT, KEY_GROUPS_MAX, KeyGroups};
 pub use stable_hash::{StableHasher, stable_hash};
-pub use table::{Cursor, KeyedTable, SealSlice};
+pub use table::{Cursor, KeyedTable, Place, SealSlice};

@@ -74,6 +74,13 @@ struct Seal {
     failed: Option<BoxError>,
 }
 
+/// Where a key is, or would be: its group within the table, and its hash within the group.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    group: u32,
+    low: u32,
+}
+
 /// A place in a table, for [`KeyedTable::scan`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
@@ -95,12 +102,12 @@ pub enum SealSlice {
 const BASE_ABOVE_CHANGED: (u64, u64) = (3, 4);
 
 impl<K, V> Group<K, V> {
-    fn find(&self, hash: u64, wanted: &K) -> Probe
+    fn find(&self, low: u32, wanted: &K) -> Probe
     where
         K: Eq,
     {
         let capacity = self.slots.len();
-        let mut at = home(hash, capacity);
+        let mut at = home(low, capacity);
         loop {
             match &self.slots[at] {
                 Slot::Live { key, .. } if key == wanted => return Probe::Live(at),
@@ -128,11 +135,11 @@ enum Probe {
     Absent(usize),
 }
 
-/// Where the probe for `hash` begins: order-preserving in the hash's low bits, so that growing
+/// Where the probe for a hash with these low bits begins: order-preserving in them, so that growing
 /// reads and writes sequentially, and any capacity will do.
 #[inline]
-fn home(hash: u64, capacity: usize) -> usize {
-    ((u64::from(hash as u32) * capacity as u64) >> 32) as usize
+fn home(low: u32, capacity: usize) -> usize {
+    ((u64::from(low) * capacity as u64) >> 32) as usize
 }
 
 impl Seal {
@@ -227,13 +234,21 @@ where
         usize::from(self.key_groups.of_hash(hash) - self.first_group)
     }
 
-    /// Asks for the memory where the search for `hash` will begin, without waiting for it.
+    /// Where the search for a key with this [`stable_hash`](super::stable_hash) begins; the key
+    /// lies in an owned group.
+    #[inline]
+    pub fn place(&self, hash: u64) -> Place {
+        Place { group: self.group_of(hash) as u32, low: hash as u32 }
+    }
+
+    /// Asks for the memory at `place`, without waiting for it.
     ///
     /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        let slots = &self.groups[self.group_of(hash)].slots;
-        prefetch(slots, home(hash, slots.len()));
+    pub fn prefetch(&self, place: Place) {
+        if let Some(Group { slots, .. }) = self.groups.get(place.group as usize) {
+            prefetch(slots, home(place.low, slots.len()));
+        }
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
@@ -247,11 +262,23 @@ where
         init: impl FnOnce() -> V,
         change: impl FnOnce(&K, &mut V) -> R,
     ) -> R {
-        let at = self.group_of(hash);
+        self.update_at(self.place(hash), key, init, change)
+    }
+
+    /// As [`update`](Self::update), for a key whose place is known.
+    #[inline]
+    pub fn update_at<R>(
+        &mut self,
+        place: Place,
+        key: K,
+        init: impl FnOnce() -> V,
+        change: impl FnOnce(&K, &mut V) -> R,
+    ) -> R {
+        let at = place.group as usize;
         // The search of `Group::find`, written out: this is where every record passes.
         let slots = &mut self.groups[at].slots[..];
         let capacity = slots.len();
-        let mut slot = home(hash, capacity);
+        let mut slot = home(place.low, capacity);
         while let Some(found) = slots.get_mut(slot) {
             match found {
                 Slot::Live { stamp, key: there, value } if *there == key => {
@@ -272,7 +299,7 @@ where
                 slot = 0;
             }
         }
-        let slot = self.insert(at, hash, key, init());
+        let slot = self.insert(place, key, init());
         match &mut self.groups[at].slots[slot] {
             Slot::Live { key, value, .. } => change(key, value),
             _ => unreachable!("insert returns the slot of a live entry"),
@@ -285,7 +312,7 @@ where
         if group.slots.is_empty() {
             return None;
         }
-        match group.find(hash, key) {
+        match group.find(hash as u32, key) {
             Probe::Live(slot) => match &group.slots[slot] {
                 Slot::Live { value, .. } => Some(value),
                 _ => None,
@@ -301,7 +328,7 @@ where
         if group.slots.is_empty() {
             return None;
         }
-        let Probe::Live(slot) = group.find(hash, key) else { return None };
+        let Probe::Live(slot) = group.find(hash as u32, key) else { return None };
         let old = std::mem::replace(&mut group.slots[slot], Slot::Empty);
         let Slot::Live { stamp, key, value } = old else {
             unreachable!("find said that the entry is live")
@@ -327,14 +354,14 @@ where
                 let mut make = || value.take().expect("init and change do not both run");
                 let at = self.group_of(hash);
                 let group = &mut self.groups[at];
-                match (!group.slots.is_empty()).then(|| group.find(hash, &key)) {
+                match (!group.slots.is_empty()).then(|| group.find(hash as u32, &key)) {
                     Some(Probe::Live(slot)) => {
                         if let Slot::Live { value, .. } = &mut group.slots[slot] {
                             *value = make();
                         }
                     }
                     _ => {
-                        self.insert(at, hash, key, make());
+                        self.insert(Place { group: at as u32, low: hash as u32 }, key, make());
                     }
                 }
             }
@@ -388,14 +415,15 @@ where
 
     /// Puts a new entry into group `at` and returns its slot.
     #[inline(never)]
-    fn insert(&mut self, at: usize, hash: u64, key: K, value: V) -> usize {
+    fn insert(&mut self, place: Place, key: K, value: V) -> usize {
+        let at = place.group as usize;
         if self.groups[at].is_full() {
             self.grow(at);
         }
         let stamp = self.stamp;
         let mut is_change = true;
         let group = &mut self.groups[at];
-        let slot = match group.find(hash, &key) {
+        let slot = match group.find(place.low, &key) {
             Probe::Absent(slot) => {
                 group.used += 1;
                 slot
@@ -457,7 +485,7 @@ where
                 Slot::Empty => continue,
             };
             let slots = &mut self.groups[at].slots;
-            let mut to = home(hash, capacity);
+            let mut to = home(hash as u32, capacity);
             while !matches!(slots[to], Slot::Empty) {
                 to = if to + 1 == capacity { 0 } else { to + 1 };
             }

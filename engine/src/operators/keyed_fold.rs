@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::{Again, Closed, KeyedState, Stash, frontier_epoch};
 use highwater_checkpoint::metadata::{StateKind, StateSchema};
-use highwater_checkpoint::state::{Bincode, Codec, Cursor, StableHasher, stable_hash};
+use highwater_checkpoint::state::{Bincode, Codec, Cursor, Place, StableHasher, stable_hash};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -315,21 +315,21 @@ fn update<D, K, V, A, I, F, O>(
     I: Fn() -> A,
     F: Fn(&mut A, V),
 {
-    let mut hashes = [0u64; CHUNK];
+    let mut places = [Place::default(); CHUNK];
     let mut records = batch.drain(..);
     loop {
         let ahead = &records.as_slice()[..records.as_slice().len().min(CHUNK)];
         if ahead.is_empty() {
             return;
         }
-        for (hash, record) in hashes.iter_mut().zip(ahead) {
-            *hash = stable_hash(record.key());
-            table.prefetch(*hash);
+        for (place, record) in places.iter_mut().zip(ahead) {
+            *place = table.place(stable_hash(record.key()));
+            table.prefetch(*place);
         }
         let count = ahead.len();
-        for (hash, record) in hashes[..count].iter().zip(records.by_ref()) {
+        for (place, record) in places[..count].iter().zip(records.by_ref()) {
             let (key, value) = record.into_parts();
-            table.update(*hash, key, &fold.init, |key, accumulator| {
+            table.update_at(*place, key, &fold.init, |key, accumulator| {
                 (fold.add)(accumulator, value);
                 changed(key, accumulator);
             });
