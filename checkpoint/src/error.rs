@@ -38,7 +38,10 @@ pub enum Error {
     },
 
     /// A newer run of the same job owns the checkpoint directory.
-    #[error("this run ({ours}) was fenced by a newer run ({newer}) of the same job")]
+    #[error(
+        "this run ({ours}) was fenced by a newer run ({newer}) of the same job, which goes on in its \
+         place; to have both, give each a checkpoint directory or a name of its own"
+    )]
     Fenced {
         /// The generation of this run.
         ours: Generation,
@@ -60,6 +63,17 @@ pub enum Error {
     Missing {
         /// Name of the object within the store.
         object: String,
+    },
+
+    /// An object that a checkpoint refers to is damaged or missing.
+    #[error("checkpoint {id} is damaged: {cause}; {advice}")]
+    Damaged {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// What to do, with the older checkpoints that do without the object.
+        advice: String,
+        /// What is wrong with which object: a part of the message, since the advice is about it.
+        cause: Box<Error>,
     },
 
     /// A checkpoint is whole but is not one that this job can start from.
@@ -96,7 +110,9 @@ impl Error {
             Error::Refused { .. } => ErrorKind::Retry,
             Error::Indeterminate { .. } => ErrorKind::Reconcile,
             Error::Fenced { .. } => ErrorKind::Stop,
-            Error::Corrupt { .. } | Error::Missing { .. } => ErrorKind::Data,
+            Error::Corrupt { .. } | Error::Missing { .. } | Error::Damaged { .. } => {
+                ErrorKind::Data
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub const BUDGET_MIN: u32 = 16;
 pub const BUDGET_MAX: u32 = 1 << 20;
 
 /// Where the budget starts: small enough for any sink, and doubled in milliseconds for a fast one.
-pub const BUDGET_START: u32 = 4096;
+pub const BUDGET_START: u32 = 256;
 
 /// Bytes of input that a source may emit in a step, whatever its records.
 pub const STEP_BYTES_MAX: usize = 4 << 20;

@@ -125,6 +125,10 @@ pub trait EpochTime {
     {
         None
     }
+    /// The pacing step within the epoch; 0 for times without steps.
+    fn step(&self) -> u32 {
+        0
+    }
 }
 
 impl EpochTime for Moment {
@@ -138,6 +142,10 @@ impl EpochTime for Moment {
 
     fn of_step(epoch: Epoch, step: u32) -> Option<Self> {
         Some(Moment::at(Tick::new(epoch, step)))
+    }
+
+    fn step(&self) -> u32 {
+        self.tick.step()
     }
 }
 

@@ -104,6 +104,7 @@ fn metadata(segment: &SegmentSummary) -> CheckpointMetadata {
         epoch: Epoch(42),
         generation: Generation(7),
         origin: Origin::Interval,
+        input_ended: false,
         workers: 4,
         key_groups: 128,
         started_ms: 1_700_000_000_000,

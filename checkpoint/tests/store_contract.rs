@@ -4,6 +4,8 @@
 //! over scripts of faults: requests that are refused, that take effect but are answered with an
 //! error, that take longer than an attempt may. The oracle is the list of what was reported done.
 
+#![expect(clippy::disallowed_methods, reason = "measures how long retries take")]
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

@@ -3,6 +3,7 @@
 //! `cargo bench -p highwater-connectors --bench speed [-- flights.csv.gz]`. Files are in the page
 //! cache. Each number is the best of five.
 
+#![expect(clippy::disallowed_methods, reason = "measures")]
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::fs::{self, File};

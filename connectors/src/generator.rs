@@ -1,5 +1,7 @@
 //! Makes records from numbers: for examples, tests and benches that need no input.
 
+#![expect(clippy::disallowed_methods, reason = "emits at a rate")]
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

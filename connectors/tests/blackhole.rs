@@ -1,5 +1,6 @@
 //! The black hole counts, and blocks as long as its rate says.
 
+#![expect(clippy::disallowed_methods, reason = "measures the rate")]
 // Functions that tests share are tests as well.
 #![allow(clippy::unwrap_used)]
 

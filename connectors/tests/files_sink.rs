@@ -197,8 +197,9 @@ fn refuses_what_is_not_a_directory_or_cannot_be_written() {
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let error = failure(begin(&FileSink::csv(&path), &run(1, None)));
-        assert_eq!(error.to_string(), format!("could not write {}", path.display()));
-        assert_eq!(error.kind(), FilesErrorKind::System);
+        let expected = format!("{} is a file, and output needs a directory", file.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert_eq!(error.kind(), FilesErrorKind::Invalid);
     }
 }
 
@@ -230,9 +231,8 @@ fn commit_says_what_was_lost_and_overwrites_nothing() {
     // Something else has the name: of another length, it stays, and so does ours.
     fs::write(&committed, "somebody else's").unwrap();
     let error = failure(commit(&sink, &parts));
-    let expected =
-        format!("{} has 15 bytes, and 4 were prepared; it was not touched", committed.display());
-    assert_eq!(error.to_string(), expected);
+    let expected = format!("{} has 15 bytes and the checkpoint says 4", committed.display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
     assert_eq!(fs::read_to_string(&committed).unwrap(), "somebody else's");
     assert_eq!(fs::read_to_string(&hidden).unwrap(), "a,1\n");
 

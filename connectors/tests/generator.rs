@@ -1,5 +1,6 @@
 //! The generator yields every number once, whatever the splits, and no faster than its rate.
 
+#![expect(clippy::disallowed_methods, reason = "measures the rate")]
 // Functions that tests share are tests as well.
 #![allow(clippy::unwrap_used)]
 

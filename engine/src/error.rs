@@ -53,11 +53,12 @@ impl Error {
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Invalid(_) | Error::Operator { .. } | Error::Panicked { .. } => {
+                ErrorKind::Invalid
+            }
             Error::Checkpoint(error) => error.kind(),
             // A source or sink may fail because a service is away: starting again may help.
             Error::Source { .. } | Error::Sink { .. } | Error::Start(_) => ErrorKind::Retry,
-            Error::Operator { .. } | Error::Panicked { .. } => ErrorKind::Invalid,
         }
     }
 }

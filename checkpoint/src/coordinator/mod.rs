@@ -22,7 +22,8 @@
 //! * **C1** Epochs of complete checkpoints strictly increase, and ids are dense.
 //! * **C2** At most one metadata write is under way: the next is built on its outcome.
 //! * **C3** A segment is deleted only when neither a retained checkpoint, nor the state that the
-//!   next one will refer to, nor a fold under way names it.
+//!   next one will refer to, nor a fold under way names it. While it is not known which of several
+//!   metadata is there under an id, nothing is deleted.
 //! * **C4** Once fenced, nothing more is written or deleted.
 //!
 //! # When the store does not answer
@@ -59,7 +60,8 @@ pub enum Event {
         /// Now.
         now_ms: u64,
     },
-    /// A snapshot is durable.
+    /// A snapshot is durable. Its epoch is the first one at whose end the state was this: whoever
+    /// sees several epochs end at once acknowledges the one that it was in.
     Acknowledged(Acknowledgement),
     /// Every snapshot of every epoch before this one is durable; all epochs, if none.
     Durable {

@@ -42,6 +42,10 @@ const FOLD_DELTAS_TO_BASES: u64 = 1;
 /// ... or when there are more of them than this for each worker, however small.
 const FOLD_SEGMENTS_PER_WORKER: usize = 16;
 
+/// How many different metadata are tried under one id before the last is tried on: each is held
+/// until the id is settled, and the store may stay away for days.
+const UNSETTLED_MAX: usize = 8;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -52,12 +56,16 @@ pub struct Coordinator {
     began_ms: u64,
     /// Epochs that were closed and are not complete, with when and why.
     closed: VecDeque<Closed>,
-    /// Acknowledgements of epochs that are not durable yet.
+    /// Acknowledgements of epochs that are not closed and durable yet.
     waiting: BTreeMap<Epoch, Vec<Acknowledgement>>,
+    /// Every snapshot of every epoch before this one is durable; all epochs, if none.
+    durable_before: Option<Epoch>,
     operators: BTreeMap<String, Operator>,
     /// What is durable and in no checkpoint: the newest such epoch.
     durable: Option<Closed>,
     writing: Option<CheckpointMetadata>,
+    /// What was tried under `next_id` before: any one of these may be there.
+    unsettled: Vec<CheckpointMetadata>,
     next_id: CheckpointId,
     /// Complete checkpoints, oldest first, never none.
     retained: VecDeque<CheckpointMetadata>,
@@ -114,9 +122,11 @@ impl Coordinator {
             began_ms: now_ms,
             closed: VecDeque::new(),
             waiting: BTreeMap::new(),
+            durable_before: Some(start.epoch.next()),
             operators,
             durable: None,
             writing: None,
+            unsettled: Vec::new(),
             next_id: CheckpointId(start.id.0 + 1),
             bytes_since_checkpoint: 0,
             known: retained.iter().flat_map(objects).map(str::to_owned).collect(),
@@ -139,7 +149,10 @@ impl Coordinator {
     /// earlier one is not complete.
     pub fn next_begin_ms(&self) -> Option<u64> {
         let idle = self.phase == Phase::Running && self.closed.is_empty() && self.writing.is_none();
-        self.config.interval_ms.filter(|_| idle).map(|interval| self.began_ms + interval)
+        self.config
+            .interval_ms
+            .filter(|_| idle)
+            .map(|interval| self.began_ms.saturating_add(interval))
     }
 
     /// Takes in what happened and says what to do.
@@ -160,14 +173,19 @@ impl Coordinator {
             Event::InputEnded { now_ms } if self.phase == Phase::Running => {
                 self.close(now_ms, Origin::EndOfInput);
                 self.phase = Phase::Closing;
-                vec![Action::End]
+                let mut actions = vec![Action::End];
+                actions.extend(self.settle(now_ms));
+                actions
             }
             Event::StopRequested { .. } | Event::InputEnded { .. } => Vec::new(),
             Event::Acknowledged(acknowledgement) => {
                 self.waiting.entry(acknowledgement.epoch).or_default().push(acknowledgement);
                 Vec::new()
             }
-            Event::Durable { before, now_ms } => self.durable(before, now_ms),
+            Event::Durable { before, now_ms } => {
+                self.durable_before = before;
+                self.settle(now_ms)
+            }
             Event::Written { id, epoch } => self.written(id, epoch),
             Event::NotWritten => self.not_written(),
             Event::Fenced { newer } => {
@@ -186,20 +204,22 @@ impl Coordinator {
         self.close(now_ms, origin);
         self.epoch = self.epoch.next();
         self.began_ms = now_ms;
-        vec![Action::Begin(self.epoch)]
+        let mut actions = vec![Action::Begin(self.epoch)];
+        actions.extend(self.settle(now_ms));
+        actions
     }
 
-    fn durable(&mut self, before: Option<Epoch>, now_ms: u64) -> Vec<Action> {
-        let is_durable = |epoch: Epoch| before.is_none_or(|before| epoch < before);
-        while let Some(entry) = self.waiting.first_entry() {
-            if !is_durable(*entry.key()) {
-                break;
-            }
-            entry.remove().into_iter().for_each(|acknowledgement| self.apply(acknowledgement));
-        }
-        while self.closed.front().is_some_and(|closed| is_durable(closed.epoch)) {
+    /// Takes up what is both closed and durable, in whichever order it became so: where no operator
+    /// waits for the clock, the acknowledgements' frontier may be ahead of it for good.
+    fn settle(&mut self, now_ms: u64) -> Vec<Action> {
+        let before = self.durable_before;
+        let is_durable = |closed: &Closed| before.is_none_or(|before| closed.epoch < before);
+        while self.closed.front().is_some_and(is_durable) {
             let closed = self.closed.pop_front().expect("there is a front");
             self.durable = Some(Closed { durable_ms: now_ms, ..closed });
+            let later = self.waiting.split_off(&closed.epoch.next());
+            let now = std::mem::replace(&mut self.waiting, later);
+            now.into_values().flatten().for_each(|acknowledgement| self.apply(acknowledgement));
         }
         self.write_next()
     }
@@ -255,11 +275,9 @@ impl Coordinator {
         let newest = self.retained.back().map_or(Epoch(0), |newest| newest.epoch);
         assert!(id == self.next_id && epoch > newest, "C1: {id} of {epoch} after {newest}");
         self.next_id = CheckpointId(id.0 + 1);
-        let mut actions = vec![Action::Commit(epoch)];
-        if epoch == metadata.epoch {
-            self.bytes_since_checkpoint = 0;
-            actions.extend(self.folds());
-            actions.extend(self.retire(metadata));
+        let earlier = std::mem::take(&mut self.unsettled);
+        let complete = if epoch == metadata.epoch {
+            metadata
         } else {
             // Our own earlier write had taken effect. What is newer follows under the next id.
             self.durable.get_or_insert(Closed {
@@ -268,7 +286,13 @@ impl Coordinator {
                 durable_ms: metadata.completed_ms,
                 origin: metadata.origin,
             });
-        }
+            let complete = earlier.into_iter().find(|metadata| metadata.epoch == epoch);
+            complete.expect("what this run wrote under an id is what it tried under it")
+        };
+        self.bytes_since_checkpoint -= complete.bytes_written;
+        let mut actions = vec![Action::Commit(epoch)];
+        actions.extend(self.folds());
+        actions.extend(self.retire(complete));
         actions.extend(self.write_next());
         let is_last = self.closed.is_empty() && self.writing.is_none();
         if self.phase == Phase::Closing && is_last {
@@ -280,11 +304,13 @@ impl Coordinator {
 
     fn not_written(&mut self) -> Vec<Action> {
         let Some(metadata) = self.writing.take() else { return Vec::new() };
-        if self.phase == Phase::Closing && self.durable.is_none() {
-            // No later checkpoint will make up for this one.
+        let is_last = self.phase == Phase::Closing && self.durable.is_none();
+        if is_last || self.unsettled.len() >= UNSETTLED_MAX {
+            // No later checkpoint will make up for this one, or none should be tried any more.
             self.writing = Some(metadata.clone());
             return vec![Action::Write(Box::new(metadata))];
         }
+        self.unsettled.push(metadata);
         self.write_next()
     }
 

@@ -4,6 +4,8 @@
 //! as the beginning of a step or an epoch; that its `committed` capability moves is what every
 //! sink sees as the permission to commit. Worker 0 holds them; the others drop theirs at once.
 
+#![expect(clippy::disallowed_methods, reason = "is the clock")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Timestamp;
 
 use super::driver::{Driver, Signalled};
-use super::scope::Signal;
+use super::scope::{Signal, Tail};
 use crate::coordinator::Event;
 use crate::pacing::{Pacing, STEP_MIN};
 use crate::run::{Run, now_ms};
@@ -28,12 +30,12 @@ type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
 pub(super) type Exhausted<T> = Rc<RefCell<Option<probe::Handle<T>>>>;
 
 /// Builds the operator; returns the driver, `begin` and `committed`.
-pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
-    scope: Scope<'scope, T>,
+pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
+    scope: Scope<'_, T>,
     run: Arc<Run>,
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
-) -> (Rc<RefCell<Driver>>, Signals<'scope, T>, Signals<'scope, T>) {
+) -> (Rc<RefCell<Driver>>, Signals<'_, T>, Signals<'_, T>) {
     let mut builder = OperatorBuilder::new("EpochClock".to_owned(), scope);
     let (begin_output, begin) = builder.new_output::<Vec<Signal>>();
     let (committed_output, committed) = builder.new_output::<Vec<Signal>>();
@@ -42,7 +44,7 @@ pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
     let is_clock = scope.index() == 0;
     let shared = Rc::clone(&driver);
     builder.build(move |mut capabilities| {
-        let _outputs = (begin_output, committed_output);
+        let outputs = (begin_output, committed_output);
         let committed = capabilities.pop();
         let begin = capabilities.pop();
         let mut clock = is_clock.then(|| Clock {
@@ -57,7 +59,8 @@ pub(super) fn epoch_clock<'scope, T: Timestamp + EpochTime>(
             run,
         });
         move |_| {
-            let _outputs = &_outputs;
+            // Kept for as long as the operator is.
+            let _ = &outputs;
             if clock.as_mut().is_some_and(Clock::tick) {
                 activator.activate_after(STEP_MIN);
             }
@@ -71,8 +74,7 @@ struct Clock<T: Timestamp> {
     committed: Option<Capability<T>>,
     driver: Rc<RefCell<Driver>>,
     pacing: Pacing,
-    /// On every sink.
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
     epoch: Epoch,
     started: Instant,
@@ -122,7 +124,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
         let is_empty =
             |probe: &probe::Handle<T>| probe.with_frontier(|frontier| frontier.is_empty());
         let sources_ended = self.exhausted.borrow().as_ref().is_some_and(is_empty);
-        if sources_ended || is_empty(&self.tail) {
+        if sources_ended || self.tail.has_ended() {
             driver.feed(Event::InputEnded { now_ms });
         } else if self.run.control().is_stopping() {
             driver.feed(Event::StopRequested { now_ms });
@@ -146,15 +148,18 @@ impl<T: Timestamp + EpochTime> Clock<T> {
                     committed.downgrade(&T::first_of(epoch.next()));
                 }
             }
-            Signalled::Finish => (self.begin, self.committed) = (None, None),
         }
     }
 
     fn pace(&mut self, now: Duration) {
         let control = self.run.control();
         while let Some(step) = self.pacing.oldest() {
-            let Some(time) = T::of_step(self.epoch, step) else { return };
-            if self.tail.less_equal(&time) {
+            if T::of_step(self.epoch, step).is_none() {
+                return;
+            }
+            // Ticks alone: event time may be ahead in what is still under way.
+            let is_in_step = |time: &T| (time.epoch(), time.step()) <= (self.epoch, step);
+            if self.tail.probe.with_frontier(|frontier| frontier.iter().any(is_in_step)) {
                 break;
             }
             self.pacing.passed(now, control.take_budget_used_up());

@@ -18,8 +18,8 @@ use crate::run::{Run, now_ms};
 use crate::time::EpochTime;
 
 /// Sends all acknowledgements to worker 0 and feeds them, and their frontier, to its driver.
-pub(super) fn completion<'scope, T: Timestamp + EpochTime>(
-    acks: StreamVec<'scope, T, Acknowledgement>,
+pub(super) fn completion<T: Timestamp + EpochTime>(
+    acks: StreamVec<'_, T, Acknowledgement>,
     run: Arc<Run>,
     driver: Rc<RefCell<Driver>>,
 ) {

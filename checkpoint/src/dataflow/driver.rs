@@ -18,7 +18,6 @@ pub(super) enum Signalled {
     Begin(Epoch),
     End,
     Commit(Epoch),
-    Finish,
 }
 
 /// See the module.
@@ -31,6 +30,8 @@ pub(super) struct Driver {
     /// Wakes the completion, which takes up results.
     completion: Option<SyncActivator>,
     writing: Option<CheckpointMetadata>,
+    /// What happened before the first epoch began.
+    early: Vec<Event>,
 }
 
 impl Driver {
@@ -44,6 +45,7 @@ impl Driver {
             results,
             completion: None,
             writing: None,
+            early: Vec::new(),
         }
     }
 
@@ -70,6 +72,9 @@ impl Driver {
         let coordinator = Coordinator::new(config, start);
         self.run.status().begun(coordinator.epoch());
         self.coordinator = Some(coordinator);
+        for event in std::mem::take(&mut self.early) {
+            self.feed(event);
+        }
     }
 
     pub(super) fn has_started(&self) -> bool {
@@ -92,6 +97,10 @@ impl Driver {
     }
 
     pub(super) fn feed(&mut self, event: Event) {
+        if self.coordinator.is_none() {
+            self.early.push(event);
+            return;
+        }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             self.note(&event);
@@ -143,26 +152,30 @@ impl Driver {
             }
             Action::End => {
                 let last = self.coordinator.as_ref().map(Coordinator::epoch);
-                last.into_iter().for_each(|last| self.run.control().emit_until(last));
+                if let Some(last) = last {
+                    self.run.control().emit_until(last);
+                }
                 self.signal(Signalled::End);
             }
             Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),
-            Action::Finish => {
-                self.signal(Signalled::Finish);
-                self.run.control().set_finished();
-            }
+            // The capabilities stay: to drop them would be the end of input, and windows would fire.
+            Action::Finish => self.run.control().set_finished(),
             Action::Write(metadata) => return self.write(*metadata),
             Action::Fold { uid, segments } => {
                 let run = Arc::clone(&self.run);
+                let replaced = segments.iter().map(|segment| segment.object.clone()).collect();
+                let name = uid.clone();
                 let folding = self.run.spawn_blocking(move || {
-                    let folded = run.fold(&uid, &segments);
+                    let folded = run.fold(&name, &segments);
                     if let Err(error) = &folded {
-                        tracing::warn!(uid, %error, "segments are not folded yet");
+                        tracing::warn!(uid = name, %error, "segments are not folded yet");
                     }
-                    let replaced = segments.into_iter().map(|segment| segment.object).collect();
-                    Event::Folded { uid, replaced, with: folded.ok() }
+                    folded.ok()
                 });
-                self.spawn(async move { folding.await.expect("a fold does not panic") });
+                self.spawn(async move {
+                    // A fold that panicked has failed like any other.
+                    Event::Folded { uid, replaced, with: folding.await.ok().flatten() }
+                });
             }
             Action::Delete { checkpoints, segments } => {
                 if self.run.is_durable() {

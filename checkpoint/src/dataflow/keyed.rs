@@ -10,7 +10,10 @@
 //!         (batches between the slices)
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "bounds the time that a seal takes of a worker")]
+
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -18,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use timely::progress::Timestamp;
 
-use super::participant::{Closed, Participant};
+use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
-use crate::run::Run;
+use crate::run::{Run, StateSize};
 use crate::segment::{EntryBlock, SegmentHeader, SegmentSummary, SegmentWriter};
 use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
 use crate::time::{Epoch, EpochTime};
@@ -47,7 +50,7 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
 
 /// A seal whose slices are not all cut.
 struct Sealing {
-    epoch: Epoch,
+    sealed: Sealed,
     blocks: mpsc::Sender<Captured>,
     waiting_bytes: Arc<AtomicUsize>,
     snapshot: Snapshot,
@@ -113,19 +116,21 @@ where
         if closed == Closed::No {
             return closed;
         }
-        let epoch = self.participant.pass(closed);
+        let sealed = self.participant.pass(closed);
+        let size = StateSize { entries: self.table.len(), bytes: self.table.memory_bytes() as u64 };
+        self.participant.run().status().state_of(self.participant.uid(), self.worker, size);
         if !self.participant.run().is_durable() {
             let state = self.participant.state(|_| {});
-            self.participant.submit(epoch, 0, async move { Ok(state) });
+            self.participant.submit(sealed, 0, async move { Ok(state) });
             return closed;
         }
         let start = Instant::now();
         let kind = self.table.begin_seal();
         let (blocks, receiver) = mpsc::channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let snapshot = self.snapshot(epoch, kind, receiver, Arc::clone(&waiting_bytes));
+        let snapshot = self.snapshot(sealed.epoch, kind, receiver, Arc::clone(&waiting_bytes));
         let stall = start.elapsed();
-        self.sealing = Some(Sealing { epoch, blocks, waiting_bytes, snapshot, stall });
+        self.sealing = Some(Sealing { sealed, blocks, waiting_bytes, snapshot, stall });
         closed
     }
 
@@ -151,7 +156,7 @@ where
             if summary.entries == 0 && kind == SegmentKind::Delta {
                 return Ok(state);
             }
-            let object = run.segment_name(&summary.header);
+            let object = Run::segment_name(&summary.header);
             run.upload(&object, &parts).await?;
             Ok(OperatorStateMetadata { segments: vec![summary.metadata(object)], ..state })
         })
@@ -190,10 +195,10 @@ where
                 SealSlice::More => {}
             }
         }
-        if let Some(Sealing { epoch, snapshot, stall, blocks, .. }) = self.sealing.take() {
+        if let Some(Sealing { sealed, snapshot, stall, blocks, .. }) = self.sealing.take() {
             let _ = blocks.send(Captured::All);
             let work = async move { snapshot.await.map_err(task_failed)? };
-            self.participant.submit(epoch, stall.as_micros() as u64, work);
+            self.participant.submit(sealed, stall.as_micros() as u64, work);
         }
         // The next epoch may have closed already.
         Ok(Again::Now)
@@ -217,21 +222,20 @@ fn task_failed(error: tokio::task::JoinError) -> Error {
 
 type Encoded = (Vec<bytes::Bytes>, SegmentSummary);
 
-/// The entries of operator `uid` in the key groups of `worker`, as the restored checkpoint has them.
-pub(super) fn load<K, V, C>(run: &Run, uid: &str, worker: usize) -> Result<KeyedTable<K, V, C>>
+/// The entries of operator `uid` in the key groups `owned`, as the restored checkpoint has them.
+pub(super) fn load<K, V, C>(run: &Run, uid: &str, owned: Range<u16>) -> Result<KeyedTable<K, V, C>>
 where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
     let key_groups = run.key_groups();
-    let owned = key_groups.of_worker(worker, run.workers());
     let mut table = KeyedTable::new(key_groups, owned.clone());
     run.load(uid, owned, |object, group, block| {
         let undecodable = |what: &str, error: BoxError| {
             Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
         };
         table.reserve(group, block.len());
-        for (key, value) in block.iter() {
+        for (key, value) in block {
             let key = <C as Codec<K>>::decode(key).map_err(|error| undecodable("a key", error))?;
             let value = value.map(<C as Codec<V>>::decode).transpose();
             let value = value.map_err(|error| undecodable("a value", error))?;

@@ -11,6 +11,8 @@
 //!   that it has moved on *is* the acknowledgement.
 //! * **P2** Acknowledgements are sent in the order of epochs.
 //! * **P3** The data output is never held back by a snapshot.
+//! * **P4** An acknowledgement is of the epoch that was running, the first that its snapshot is of:
+//!   with the last, a checkpoint of one before it would be complete without what changed in it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -48,9 +50,18 @@ pub struct Participant<T: Timestamp> {
 }
 
 struct Pending {
-    epoch: Epoch,
+    sealed: Sealed,
     stall_us: u64,
     outcome: oneshot::Receiver<Result<OperatorStateMetadata>>,
+}
+
+/// The epochs that one snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sealed {
+    /// The one that was running: what the snapshot adds belongs to it, and it is named by it.
+    pub(super) epoch: Epoch,
+    /// The last one: in those between nothing arrived, so the snapshot is theirs as well.
+    through: Epoch,
 }
 
 /// What [`Participant::next_epoch`] found.
@@ -147,13 +158,13 @@ impl<T: Timestamp + EpochTime> Participant<T> {
     where
         F: Future<Output = Result<OperatorStateMetadata>> + Send + 'static,
     {
-        let epoch = self.pass(closed);
-        self.submit(epoch, stall_us, work);
+        let sealed = self.pass(closed);
+        self.submit(sealed, stall_us, work);
     }
 
     /// Moves on to the next epoch; the snapshot of the one that ended is submitted later.
-    pub(super) fn pass(&mut self, closed: Closed) -> Epoch {
-        let epoch = match closed {
+    pub(super) fn pass(&mut self, closed: Closed) -> Sealed {
+        let through = match closed {
             Closed::No => unreachable!("an epoch is sealed when it has closed"),
             Closed::Through(epoch) => epoch,
             Closed::Last(epoch) => {
@@ -161,12 +172,13 @@ impl<T: Timestamp + EpochTime> Participant<T> {
                 epoch
             }
         };
-        assert!(epoch >= self.running, "{epoch} was sealed before");
-        self.running = epoch.next();
-        epoch
+        assert!(through >= self.running, "{through} was sealed before");
+        let sealed = Sealed { epoch: self.running, through };
+        self.running = through.next();
+        sealed
     }
 
-    pub(super) fn submit<F>(&mut self, epoch: Epoch, stall_us: u64, work: F)
+    pub(super) fn submit<F>(&mut self, sealed: Sealed, stall_us: u64, work: F)
     where
         F: Future<Output = Result<OperatorStateMetadata>> + Send + 'static,
     {
@@ -177,7 +189,7 @@ impl<T: Timestamp + EpochTime> Participant<T> {
             let _ = sender.send(work.await);
             let _ = waker.activate();
         });
-        self.pending.push_back(Pending { epoch, stall_us, outcome });
+        self.pending.push_back(Pending { sealed, stall_us, outcome });
     }
 
     /// The state of an operator that has nothing but what `fill` puts in.
@@ -208,15 +220,15 @@ impl<T: Timestamp + EpochTime> Participant<T> {
                 }
                 Ok(outcome) => outcome?,
             };
-            let (epoch, stall_us) = (pending.epoch, pending.stall_us);
+            let (Sealed { epoch, through }, stall_us) = (pending.sealed, pending.stall_us);
             self.pending.pop_front();
             let capability = self.capability.as_mut().expect("P1: kept until the last epoch");
             let acknowledgement = Acknowledgement { epoch, worker: self.worker, state, stall_us };
             self.acks.activate().session(&*capability).give(acknowledgement);
-            if self.sealed_last && self.pending.is_empty() && epoch.next() == self.running {
+            if self.sealed_last && self.pending.is_empty() {
                 self.capability = None;
             } else {
-                capability.downgrade(&T::first_of(epoch.next()));
+                capability.downgrade(&T::first_of(through.next()));
             }
         }
         Ok(false)

@@ -1,6 +1,6 @@
 //! What makes a dataflow one that is checkpointed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,26 @@ pub enum Signal {}
 /// A stream of which only the frontier matters.
 pub type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
 
+/// A probe on every sink. Before it is attached to one its frontier is empty and says nothing.
+#[derive(Clone)]
+pub(super) struct Tail<T: Timestamp> {
+    pub(super) probe: probe::Handle<T>,
+    attached: Rc<Cell<bool>>,
+}
+
+impl<T: Timestamp> Default for Tail<T> {
+    fn default() -> Self {
+        Tail { probe: probe::Handle::new(), attached: Rc::default() }
+    }
+}
+
+impl<T: Timestamp> Tail<T> {
+    /// Whether everything is out of the dataflow, for ever.
+    pub(super) fn has_ended(&self) -> bool {
+        self.attached.get() && self.probe.with_frontier(|frontier| frontier.is_empty())
+    }
+}
+
 /// The checkpointing of one dataflow on one worker: made first, given to every operator that takes
 /// part, finished last.
 pub struct CheckpointScope<'scope, T: Timestamp> {
@@ -38,15 +58,18 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     begin: Signals<'scope, T>,
     committed: Signals<'scope, T>,
     acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
-    tail: probe::Handle<T>,
+    tail: Tail<T>,
     exhausted: Exhausted<T>,
     uids: RefCell<BTreeSet<String>>,
+    /// The first thing that was wrong with an operator; said at the end, for timely cannot abandon
+    /// an operator under construction.
+    error: RefCell<Option<Error>>,
 }
 
 impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     /// Begins the checkpointing of a dataflow, whose only one this is.
     pub fn new(scope: Scope<'scope, T>, run: Arc<Run>) -> Self {
-        let (tail, exhausted) = (probe::Handle::new(), Exhausted::default());
+        let (tail, exhausted) = (Tail::default(), Exhausted::default());
         let (driver, begin, committed) =
             epoch_clock(scope, Arc::clone(&run), tail.clone(), Rc::clone(&exhausted));
         CheckpointScope {
@@ -59,6 +82,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             tail,
             exhausted,
             uids: RefCell::default(),
+            error: RefCell::default(),
         }
     }
 
@@ -85,7 +109,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// To be attached, as a probe, behind every sink: what it has passed is out of the dataflow.
     pub fn tail(&self) -> &probe::Handle<T> {
-        &self.tail
+        self.tail.attached.set(true);
+        &self.tail.probe
     }
 
     /// Tells the clock when a source has nothing more: when all such streams have ended, `begin`
@@ -100,29 +125,33 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// Adds the acknowledgement output to an operator whose inputs are all declared.
     ///
-    /// # Errors
-    ///
-    /// `Invalid` if another operator has this uid, `Incompatible` if the checkpoint has state of
-    /// another schema for it.
+    /// Never fails itself: a uid that is empty or taken, and state of another schema in the
+    /// checkpoint, are what [`finish`](CheckpointScope::finish) returns.
     pub fn join(
         &self,
         builder: &mut OperatorBuilder<'scope, T>,
         uid: &str,
         schema: StateSchema,
-    ) -> Result<Joined<T>> {
-        self.check(uid, &schema)?;
+    ) -> Joined<T> {
+        if let Err(error) = self.check(uid, &schema) {
+            self.fail(error);
+        }
         let port = builder.shape().outputs();
         let (output, acks) = builder.new_output_connection::<Vec<Acknowledgement>, _>([]);
         self.acks.borrow_mut().push(acks);
         let address = builder.operator_info().address.to_vec();
-        Ok(Joined {
+        Joined {
             identity: (uid.to_owned(), schema),
             worker: self.scope.index(),
             run: Arc::clone(&self.run),
             output: AckOutput::from(output),
             port,
             waker: self.scope.worker().sync_activator_for(address),
-        })
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.error.borrow_mut().get_or_insert(error);
     }
 
     fn check(&self, uid: &str, schema: &StateSchema) -> Result<()> {
@@ -139,15 +168,20 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// Loads the keyed state of `uid` on this worker, as the restored checkpoint has it.
     ///
-    /// # Errors
-    ///
-    /// If the entries cannot be read, with the name of the object.
-    pub fn load<K, V, C>(&self, uid: &str) -> Result<KeyedTable<K, V, C>>
+    /// Entries that cannot be read are what [`finish`](CheckpointScope::finish) returns, with the
+    /// name of the object; the table is empty then.
+    pub fn load<K, V, C>(&self, uid: &str) -> KeyedTable<K, V, C>
     where
         K: Eq + std::hash::Hash,
         C: Codec<K> + Codec<V>,
     {
-        super::keyed::load(&self.run, uid, self.scope.index())
+        let groups = self.run.key_groups();
+        let owned = groups.of_worker(self.scope.index(), self.run.workers());
+        let has_failed = self.error.borrow().is_some();
+        // The entries may be of another type than the program's, which has been said.
+        let loaded = (!has_failed).then(|| super::keyed::load(&self.run, uid, owned.clone()));
+        let table = loaded.and_then(|loaded| loaded.map_err(|error| self.fail(error)).ok());
+        table.unwrap_or_else(|| KeyedTable::new(groups, owned))
     }
 
     /// Completes the construction: checks that the checkpoint has no state that nobody claims, and
@@ -157,20 +191,33 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     ///
     /// # Errors
     ///
-    /// `Incompatible` if the checkpoint holds the state of an operator that the dataflow lacks.
+    /// The first that occurred: `Invalid` if a uid is empty or that of two operators;
+    /// `Incompatible` if the checkpoint has state of another schema for an operator, or the state
+    /// of an operator that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
+    /// loaded; `Invalid` if nothing would say when the input has ended.
     pub fn finish(self) -> Result<()> {
         let acks = self.scope.concatenate(self.acks.into_inner());
         completion(acks, Arc::clone(&self.run), self.driver);
+        if let Some(error) = self.error.into_inner() {
+            return Err(error);
+        }
+        if !self.tail.attached.get() && self.exhausted.borrow().is_none() {
+            return Err(Error::invalid(
+                "nothing says when the input has ended: attach `tail` behind the sinks, or give \
+                 `ends_with` a stream of each source",
+            ));
+        }
         let uids = self.uids.into_inner();
         let start = self.run.start();
         let unclaimed = start.operators.iter().map(|state| &state.uid).find(|u| !uids.contains(*u));
         unclaimed.map_or(Ok(()), |uid| {
             let there: Vec<_> = uids.iter().map(String::as_str).collect();
             let reason = format!(
-                "it has state of operator {uid:?}, which the program lacks; the program has {}",
+                "it has state of operator {uid:?}, which the program lacks; the program has {}; bring \
+                 the operator back, or start afresh with --restore none",
                 there.join(", ")
             );
-            Err(Error::Incompatible { id: start.id, reason })
+            Err(self.run.incompatible(reason))
         })
     }
 }
@@ -217,5 +264,36 @@ impl<T: Timestamp + EpochTime> Joined<T> {
 impl<T: Timestamp> std::fmt::Debug for Joined<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Joined").field("uid", &self.identity.0).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::{Restore, RunOptions};
+    use crate::state::KeyGroups;
+
+    /// The clock took it for empty, said that all input was read, and it never was.
+    #[test]
+    fn regression_a_tail_that_is_attached_to_nothing_is_not_the_end_of_input() {
+        let options = RunOptions {
+            job: "tail".to_owned(),
+            workers: 1,
+            key_groups: KeyGroups::default(),
+            store: None,
+            interval: Duration::from_secs(1),
+            retain: 1,
+            restore: Restore::Nothing,
+        };
+        let run = Run::open(options).unwrap();
+        let error = timely::execute_directly(move |worker| {
+            let finished =
+                worker.dataflow::<u64, _, _>(|scope| CheckpointScope::new(scope, run).finish());
+            worker.installed_dataflows().into_iter().for_each(|index| worker.drop_dataflow(index));
+            finished.unwrap_err().to_string()
+        });
+        assert!(error.contains("when the input has ended"), "{error}");
     }
 }

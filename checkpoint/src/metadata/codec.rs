@@ -201,6 +201,7 @@ pub(super) mod tests {
             epoch: Epoch(42),
             generation: Generation(7),
             origin: Origin::Restore { from: Some(CheckpointId(41)) },
+            input_ended: false,
             workers: 4,
             key_groups: 128,
             started_ms: 1_700_000_000_000,

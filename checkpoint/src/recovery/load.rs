@@ -67,12 +67,11 @@ pub(super) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Resul
     let object = &segment.object;
     let tail = store.get_tail(object, SegmentIndex::TAIL_HINT).await?;
     let trailer = Trailer::parse(object, &tail.bytes, tail.object_bytes)?;
-    let index = match trailer.index_in(&tail.bytes) {
-        Some(bytes) => SegmentIndex::parse(object, &trailer, bytes)?,
-        None => {
-            let bytes = store.get_range(object, trailer.index_range()).await?;
-            SegmentIndex::parse(object, &trailer, &bytes)?
-        }
+    let index = if let Some(bytes) = trailer.index_in(&tail.bytes) {
+        SegmentIndex::parse(object, &trailer, bytes)?
+    } else {
+        let bytes = store.get_range(object, trailer.index_range()).await?;
+        SegmentIndex::parse(object, &trailer, &bytes)?
     };
     index.check(segment)?;
     Ok(index)
@@ -88,9 +87,9 @@ pub(super) async fn read_groups(
 ) -> Result<()> {
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
     let fetches = runs.iter().map(|run| store.get_range(object, run.bytes()));
-    let mut fetched = stream::iter(fetches).buffered(RANGES_AHEAD);
+    let mut ahead = stream::iter(fetches).buffered(RANGES_AHEAD);
     for run in &runs {
-        let bytes: Bytes = fetched.next().await.expect("one fetch for each run")?;
+        let bytes: Bytes = ahead.next().await.expect("one fetch for each run")?;
         for block in run.decode(object, &bytes) {
             let (group, block) = block?;
             take(object, group, &block)?;

@@ -5,6 +5,8 @@
 //! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
 //! no worker ever waits for the store.
 
+#![expect(clippy::disallowed_methods, reason = "is the one place that asks for the time of day")]
+
 mod control;
 mod open;
 mod status;
@@ -15,11 +17,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 pub use control::Control;
-pub use status::{CheckpointReport, Status};
+pub use status::{CheckpointReport, StateSize, Status};
 
+use crate::error::{BoxError, Result};
 use crate::metadata::{CheckpointId, CheckpointMetadata, Generation};
 use crate::state::KeyGroups;
-use crate::store::BlobStore;
+use crate::store::{BlobStore, Location};
 use crate::time::Epoch;
 
 /// What a run starts from.
@@ -47,15 +50,35 @@ pub struct RunOptions {
     pub store: Option<BlobStore>,
     /// Time from one checkpoint to the next.
     ///
-    /// *Unit*: wall time, 1 ms resolution. *Default*: none of its own; the engine's is 10 s.
+    /// *Unit*: wall time, 1 ms resolution. *Default*: 10 s, as the engine's.
     pub interval: Duration,
     /// Number of completed checkpoints to keep.
     ///
-    /// *Default*: none of its own; the engine's is 3, so that a damaged one is no disaster.
+    /// *Default*: 3, as the engine's, so that a damaged one is no disaster.
     /// *Range*: at least 1.
     pub retain: usize,
     /// What to start from.
     pub restore: Restore,
+}
+
+impl RunOptions {
+    /// What a program has to say at least: its name, and where its checkpoints go, a path or a
+    /// URL as of [`Location::parse`]. For 1 worker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Location::parse`].
+    pub fn new(job: &str, path_or_url: &str) -> Result<RunOptions> {
+        Ok(RunOptions {
+            job: job.to_owned(),
+            workers: 1,
+            key_groups: KeyGroups::default(),
+            store: Some(BlobStore::new(Location::parse(path_or_url)?, job)),
+            interval: Duration::from_secs(10),
+            retain: 3,
+            restore: Restore::default(),
+        })
+    }
 }
 
 /// See the module.
@@ -150,6 +173,17 @@ impl Run {
         &self.control
     }
 
+    /// How the run has ended, to be asked once, when all workers have left.
+    ///
+    /// # Errors
+    ///
+    /// What has stopped it. Whatever went wrong in a run that has been replaced went wrong because
+    /// of that, and is said to be [`Fenced`](crate::Error::Fenced).
+    pub fn outcome(&self) -> std::result::Result<(), BoxError> {
+        let Some(error) = self.control.take_failure() else { return Ok(()) };
+        Err(self.fenced().map_or(error, BoxError::from))
+    }
+
     /// What has been achieved.
     pub fn status(&self) -> &Status {
         &self.status
@@ -176,8 +210,14 @@ fn block_on<F: Future>(task: F) -> F::Output {
     RUNTIME.block_on(task)
 }
 
-/// Milliseconds since the Unix epoch.
+/// Milliseconds since the Unix epoch, as the process saw it when it began: never goes back, so
+/// that a clock that is set cannot stop the checkpoints.
 pub(crate) fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_millis() as u64)
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    static BEGAN: LazyLock<(Instant, u64)> = LazyLock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), since.map_or(0, |since| since.as_millis() as u64))
+    });
+    let (instant, began_ms) = *BEGAN;
+    began_ms + instant.elapsed().as_millis() as u64
 }

@@ -5,16 +5,22 @@
 //!                                                                              at the head's id + 1
 //! ```
 //!
-//! The claim comes before the choice: what an older run completes after it, that run finds out to
+//! What a user got wrong is found before the claim, by choosing once for nothing: a start that
+//! cannot succeed must not fence the run that works.
+//!
+//! The claim comes before the choice that counts: what an older run completes after it, that run finds out to
 //! be fenced before it commits (`tasks.rs`). The copy takes the id that an older run would use
 //! next. If that run is quicker, its checkpoint is complete and is what we start from instead.
+//!
+//! SUBTLE: the head must not be of a newer run. A start that was slow between its claim and its
+//! choice would else append its copy behind that run's own, where that run wants to write next.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Control, Restore, Run, RunOptions, Status, block_on, now_ms};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
     CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, garbage,
 };
@@ -29,8 +35,12 @@ impl Run {
     ///
     /// `Invalid` if an option is out of range or the store cannot keep runs apart; `Incompatible`
     /// if the checkpoint is of another job or has another number of key groups; `Corrupt` or
-    /// `Missing` if the checkpoint is damaged or is not there; `Refused` if the store does not
-    /// answer; `Fenced` if a newer run began at the same time.
+    /// `Missing` if the checkpoint is damaged or is not there; `Refused` or `Indeterminate` if the
+    /// store does not answer; `Fenced` if a newer run began at the same time.
+    ///
+    /// # Panics
+    ///
+    /// On a thread of a tokio runtime: it blocks. `tokio::task::spawn_blocking` has threads for it.
     pub fn open(options: RunOptions) -> Result<Arc<Run>> {
         if options.workers == 0 {
             return Err(Error::invalid("a job needs at least one worker"));
@@ -90,10 +100,12 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
 
 async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
     store.probe().await?;
+    choose(&ids(store).await?, options.restore, store, options).await?;
     let generation = store.claim_generation().await?;
     loop {
         let ids = ids(store).await?;
         let head = ids.last().copied().unwrap_or(CheckpointId(0));
+        check_head(store, generation, head).await?;
         let chosen = choose(&ids, options.restore, store, options).await?;
         let restored = chosen.as_ref().map(|metadata| metadata.id);
         let start = CheckpointMetadata {
@@ -123,6 +135,23 @@ async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
                 }
             }
         }
+    }
+}
+
+/// Whether everything up to the `head` is of this run or of older ones: if a newer one appends to it
+/// meanwhile, it does so under the id that we are going to put.
+async fn check_head(store: &BlobStore, ours: Generation, head: CheckpointId) -> Result<()> {
+    if head == CheckpointId(0) {
+        return Ok(());
+    }
+    match read(store, head).await {
+        Ok(metadata) if metadata.generation > ours => {
+            Err(Error::Fenced { ours, newer: metadata.generation })
+        }
+        Ok(_) => Ok(()),
+        // Damaged, or deleted meanwhile: then the tokens are all there is to ask.
+        Err(error) if error.kind() != ErrorKind::Retry => store.check_fence(ours).await,
+        Err(error) => Err(error),
     }
 }
 
@@ -159,19 +188,25 @@ async fn choose(
             let there: Vec<_> = ids.iter().map(ToString::to_string).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::invalid(format!(
-                "there is no checkpoint {id} of job {}; there are: {there}",
+                "there is no checkpoint {id} of job {:?}; there are: {there}",
                 options.job
             )));
         }
     };
     let metadata = read(store, id).await.map_err(|error| advise(error, id, ids))?;
     if metadata.job != options.job {
-        let reason = format!("it is of job {:?}, not {:?}", metadata.job, options.job);
+        let reason = format!(
+            "it is of job {:?}, not {:?}; give another --checkpoint-dir",
+            metadata.job, options.job
+        );
         return Err(Error::Incompatible { id, reason });
     }
     if metadata.key_groups != options.key_groups.count() {
         let (theirs, ours) = (metadata.key_groups, options.key_groups.count());
-        let reason = format!("it has {theirs} key groups and the job has {ours}");
+        let reason = format!(
+            "it has {theirs} key groups and the job has {ours}, a number that is fixed for a job's \
+             life; set it back to {theirs}, or start afresh with --restore none"
+        );
         return Err(Error::Incompatible { id, reason });
     }
     Ok(Some(metadata))
@@ -181,24 +216,42 @@ async fn choose(
 /// written again, and that is for a person to decide.
 fn advise(error: Error, id: CheckpointId, ids: &[CheckpointId]) -> Error {
     let Error::Corrupt { object, reason } = error else { return error };
-    let older: Vec<_> = ids.iter().filter(|i| **i < id).map(ToString::to_string).collect();
-    let advice = if older.is_empty() {
-        "; there is no older checkpoint".to_owned()
-    } else {
-        format!("; to start from an older checkpoint name it, there are {}", older.join(", "))
-    };
-    Error::Corrupt { object, reason: reason + &advice }
+    let older: Vec<_> = ids.iter().copied().filter(|older| *older < id).collect();
+    Error::Corrupt { object, reason: format!("{reason}; {}", instead_of_damaged(&older)) }
 }
 
-/// The checkpoints `ids`; `None` for one that cannot be read.
+/// What to do when an object is damaged, if there are the checkpoints `others` without it.
+pub(super) fn instead_of_damaged(others: &[CheckpointId]) -> String {
+    let there: Vec<_> = others.iter().map(ToString::to_string).collect();
+    match others.last() {
+        None => "no older checkpoint does without it: put it back from a copy, or start afresh \
+                 with --restore none and an empty output directory"
+            .to_owned(),
+        Some(newest) => format!(
+            "put it back from a copy, or start from an older checkpoint, such as with \
+             --restore {newest} (there are: {})",
+            there.join(", ")
+        ),
+    }
+}
+
+/// The checkpoints `ids`; `None` for one that cannot be read. One that an older run has deleted
+/// meanwhile is left out.
 async fn retained(store: &BlobStore, ids: &[CheckpointId]) -> Vec<Option<CheckpointMetadata>> {
     let mut retained = Vec::with_capacity(ids.len());
     for id in ids {
-        let metadata = read(store, *id).await;
-        if let Err(error) = &metadata {
-            tracing::warn!(checkpoint = id.0, %error, "a retained checkpoint cannot be read");
+        match read(store, *id).await {
+            Ok(metadata) => retained.push(Some(metadata)),
+            Err(Error::Missing { .. }) => {}
+            Err(error) => {
+                tracing::warn!(
+                    checkpoint = id.0,
+                    %error,
+                    "a retained checkpoint cannot be read; nothing is swept while it is there"
+                );
+                retained.push(None);
+            }
         }
-        retained.push(metadata.ok());
     }
     retained
 }

@@ -1,5 +1,6 @@
 //! What a run has achieved so far, for people who watch it.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,17 @@ pub struct Status {
     stall_us_max: AtomicU64,
     last: Mutex<Option<CheckpointReport>>,
     durations_ms: Mutex<Vec<u64>>,
+    /// Of each operator on each worker of this process.
+    state: Mutex<BTreeMap<(String, usize), StateSize>>,
+}
+
+/// How much keyed state there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Keys.
+    pub entries: u64,
+    /// Bytes of the tables; what keys and values own on the heap is not counted.
+    pub bytes: u64,
 }
 
 /// One completed checkpoint.
@@ -70,6 +82,20 @@ impl Status {
 
     pub(crate) fn stalled(&self, stall_us: u64) {
         self.stall_us_max.fetch_max(stall_us, Ordering::Relaxed);
+    }
+
+    pub(crate) fn state_of(&self, uid: &str, worker: usize, size: StateSize) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.insert((uid.to_owned(), worker), size);
+    }
+
+    /// Keyed state of all operators in this process, as of the end of the last epoch.
+    pub fn state(&self) -> StateSize {
+        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.values().fold(StateSize::default(), |sum, size| StateSize {
+            entries: sum.entries + size.entries,
+            bytes: sum.bytes + size.bytes,
+        })
     }
 
     /// The running epoch.

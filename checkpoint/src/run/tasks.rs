@@ -1,6 +1,8 @@
 //! What a run does for its operators, off the workers' threads.
 
+use std::cmp::Ordering;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -8,13 +10,17 @@ use super::{Run, block_on};
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateSchema,
+    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateKind, StateSchema,
 };
 use crate::recovery;
 use crate::segment::{EntryBlock, SegmentHeader};
 use crate::store::layout::{self, SegmentMaker, SegmentName};
 use crate::store::{BlobStore, PutIfAbsent};
 use crate::time::Epoch;
+
+/// Between a request that was given up and the next one like it: what the store refuses, it refuses
+/// at once, and would be asked again as fast as it answers.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Run {
     fn store(&self) -> &BlobStore {
@@ -32,14 +38,47 @@ impl Run {
         }
         let show = |s: &StateSchema| {
             let StateSchema { kind, key_type, value_type, codec, version } = s;
-            format!("{kind} of ({key_type}, {value_type}) in {codec}, version {version}")
+            match kind {
+                StateKind::Keyed => {
+                    format!(
+                        "keyed state of ({key_type}, {value_type}) in {codec}, version {version}"
+                    )
+                }
+                StateKind::Source => {
+                    format!("a source of {key_type} at {value_type} in {codec}, version {version}")
+                }
+                StateKind::Sink => format!("a sink of {value_type} in {codec}, version {version}"),
+            }
         };
         let reason = format!(
-            "operator {uid:?} has changed: the checkpoint holds a {}, the program has a {}",
+            "operator {uid:?} has changed: the checkpoint holds {}, the program has {}; bring the \
+             old type back, or start afresh with --restore none",
             show(theirs),
             show(ours)
         );
-        Err(Error::Incompatible { id: self.start.id, reason })
+        Err(self.incompatible(reason))
+    }
+
+    /// The error of a checkpoint that is whole, but not one that the program can start from.
+    pub(crate) fn incompatible(&self, reason: String) -> Error {
+        // The copy that is the run's own first checkpoint is not what a person knows it by.
+        Error::Incompatible { id: self.restored.unwrap_or(self.start.id), reason }
+    }
+
+    /// Says which checkpoint an object belongs to that cannot be read, and which do without it.
+    fn damaged(&self, error: Error) -> Error {
+        let (Error::Corrupt { object, .. } | Error::Missing { object }) = &error else {
+            return error;
+        };
+        let id = self.restored.unwrap_or(self.start.id);
+        let names = |metadata: &CheckpointMetadata| {
+            let mut segments = metadata.operators.iter().flat_map(|state| &state.segments);
+            segments.any(|segment| segment.object == *object)
+        };
+        let older = self.retained.iter().filter(|metadata| metadata.id < id && !names(metadata));
+        let advice =
+            super::open::instead_of_damaged(&older.map(|older| older.id).collect::<Vec<_>>());
+        Error::Damaged { id, advice, cause: Box::new(error) }
     }
 
     /// Reads the entries of operator `uid` in the key groups `owned`, oldest first within each
@@ -54,6 +93,7 @@ impl Run {
         match state {
             Some(state) if !owned.is_empty() => {
                 block_on(recovery::load(self.store(), &state.segments, owned, take))
+                    .map_err(|error| self.damaged(error))
             }
             _ => Ok(()),
         }
@@ -79,7 +119,7 @@ impl Run {
         }
     }
 
-    pub(crate) fn segment_name(&self, header: &SegmentHeader) -> String {
+    pub(crate) fn segment_name(header: &SegmentHeader) -> String {
         let maker = SegmentMaker::Worker { worker: header.worker, kind: header.kind };
         SegmentName {
             uid: header.uid.clone(),
@@ -103,6 +143,7 @@ impl Run {
                 return Err(error);
             }
             tracing::warn!(object, %error, "a snapshot is not uploaded yet; trying on");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -137,6 +178,8 @@ impl Run {
                 if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile) {
                     self.control.fail(error);
                 }
+                // The last checkpoint is issued again at once.
+                tokio::time::sleep(PAUSE).await;
                 return Event::NotWritten;
             }
         };
@@ -152,18 +195,40 @@ impl Run {
                     tracing::debug!(%error, "the run is over");
                     return Event::NotWritten;
                 }
+                Err(error) if error.kind() != ErrorKind::Retry => {
+                    // Our token is gone: somebody has emptied the folder.
+                    self.control.fail(error);
+                    return Event::NotWritten;
+                }
                 Err(error) => tracing::warn!(%error, "the fence is not checked yet; trying on"),
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// The epoch of an earlier write of ours under this id, the outcome of which was not known.
     fn earlier_write(&self, name: &str, bytes: &[u8]) -> Result<Epoch> {
         let found = CheckpointMetadata::from_bytes(name, bytes)?;
-        if found.generation == self.generation {
-            return Ok(found.epoch);
+        let (ours, theirs) = (self.generation, found.generation);
+        match theirs.cmp(&ours) {
+            Ordering::Equal => Ok(found.epoch),
+            Ordering::Greater => Err(Error::Fenced { ours, newer: theirs }),
+            Ordering::Less => {
+                let reason =
+                    format!("an older run ({theirs}) wrote it after this one ({ours}) began");
+                Err(Error::corrupt(name, reason))
+            }
         }
-        Err(Error::Fenced { ours: self.generation, newer: found.generation })
+    }
+
+    /// Takes back the run's own first checkpoint if the run never came to its first epoch: a run that
+    /// could not start must not be what the next one resumes from. Blocks.
+    ///
+    /// Otherwise `--restore none`, refused by a sink for example, would hide the job's checkpoints.
+    pub fn withdraw_unless_begun(&self) {
+        if self.is_durable() && !self.control.is_ready() && self.fenced().is_none() {
+            block_on(self.delete(&[self.start.id], &[]));
+        }
     }
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.
@@ -187,12 +252,24 @@ impl Run {
 
     /// Deletes what nothing names. What cannot be deleted is left for the next run's sweep.
     pub(crate) async fn delete(&self, checkpoints: &[CheckpointId], segments: &[String]) {
+        let mut are_gone = true;
+        for name in checkpoints.iter().map(|id| layout::checkpoint(*id)) {
+            are_gone &= self.delete_one(&name).await;
+        }
         // Checkpoints first: one that is there must be whole.
-        let names = checkpoints.iter().map(|id| layout::checkpoint(*id));
-        for name in names.chain(segments.iter().cloned()) {
-            if let Err(error) = self.store().delete(&name).await {
-                tracing::warn!(object = name, %error, "an old object is left behind");
-            }
+        for name in segments.iter().filter(|_| are_gone) {
+            self.delete_one(name).await;
         }
     }
+
+    async fn delete_one(&self, name: &str) -> bool {
+        let outcome = self.store().delete(name).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(object = name, %error, "an old object is left behind");
+        }
+        outcome.is_ok()
+    }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

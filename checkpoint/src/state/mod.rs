@@ -9,6 +9,7 @@
 
 pub mod codec;
 mod key_groups;
+mod prefetch;
 mod stable_hash;
 mod table;
 

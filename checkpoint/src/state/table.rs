@@ -30,6 +30,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::prefetch::prefetch;
 use super::{Codec, KeyGroups};
 use crate::error::BoxError;
 use crate::metadata::SegmentKind;
@@ -114,9 +115,10 @@ impl<K, V> Group<K, V> {
         }
     }
 
-    /// Whether one more entry would fill the group over three quarters.
+    /// Whether one more entry would fill the group over two thirds: above that a search goes past
+    /// one slot more often than not.
     fn is_full(&self) -> bool {
-        (self.used + 1) * 4 > self.slots.len() * 3
+        (self.used + 1) * 3 > self.slots.len() * 2
     }
 }
 
@@ -225,14 +227,13 @@ where
         usize::from(self.key_groups.of_hash(hash) - self.first_group)
     }
 
-    /// Reads the slot where the search for `hash` will begin, and nothing else.
+    /// Asks for the memory where the search for `hash` will begin, without waiting for it.
     ///
-    /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap:
-    /// the loads do not depend on each other. The result means nothing; give it to `black_box`.
+    /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
-    pub fn touch(&self, hash: u64) -> bool {
+    pub fn prefetch(&self, hash: u64) {
         let slots = &self.groups[self.group_of(hash)].slots;
-        slots.get(home(hash, slots.len())).is_some_and(|slot| matches!(slot, Slot::Empty))
+        prefetch(slots, home(hash, slots.len()));
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
@@ -336,7 +337,7 @@ where
     /// Makes room for `entries` more in `group`.
     pub fn reserve(&mut self, group: u16, entries: usize) {
         let at = usize::from(group - self.first_group);
-        let wanted = (self.groups[at].used + entries).div_ceil(3) * 4 + 4;
+        let wanted = (self.groups[at].used + entries).div_ceil(2) * 3 + 4;
         if wanted > self.groups[at].slots.len() {
             self.rebuild(at, wanted);
         }
@@ -382,6 +383,7 @@ where
             self.grow(at);
         }
         let stamp = self.stamp;
+        let mut is_change = true;
         let group = &mut self.groups[at];
         let slot = match group.find(hash, &key) {
             Probe::Absent(slot) => {
@@ -389,11 +391,11 @@ where
                 slot
             }
             Probe::Dead(slot) => {
-                if let Slot::Dead { stamp: old, key } = &group.slots[slot]
-                    && *old != stamp
-                    && let Some(seal) = &mut self.seal
-                {
-                    seal.before_change::<K, V, C>((at, slot), *old, key, None);
+                if let Slot::Dead { stamp: old, key } = &group.slots[slot] {
+                    is_change = *old != stamp;
+                    if is_change && let Some(seal) = &mut self.seal {
+                        seal.before_change::<K, V, C>((at, slot), *old, key, None);
+                    }
                 }
                 slot
             }
@@ -401,7 +403,7 @@ where
         };
         group.slots[slot] = Slot::Live { stamp, key, value };
         self.live += 1;
-        self.changed += 1;
+        self.changed += u64::from(is_change);
         slot
     }
 
@@ -416,7 +418,7 @@ where
         }
         let capacity = self.groups[at].slots.len();
         let keep = self.groups[at].slots.iter().filter(|slot| self.is_kept(slot)).count();
-        // Half as many again rather than twice: at its emptiest a group is half full.
+        // Half as many again rather than twice: at its emptiest a group is 4/9 full.
         let grown = if keep * 2 > capacity { capacity + capacity / 2 } else { capacity };
         self.rebuild(at, grown.max(8));
     }
@@ -517,7 +519,9 @@ where
                 let blocks = std::mem::take(&mut seal.captured[seal.group]);
                 seal.group += 1;
                 seal.slot = 0;
-                blocks.into_iter().for_each(|block| out(group, block));
+                for block in blocks {
+                    out(group, block);
+                }
                 // An empty group costs a little as well: a worker may own thousands.
                 left = left.saturating_sub(16);
             } else {

@@ -72,6 +72,9 @@ impl Directory {
 
     /// Creates the directory, and makes its creation durable.
     fn create(&self) -> Result<(), FilesError> {
+        if let Some(file) = self.path.ancestors().find(|path| path.is_file()) {
+            return Err(FilesError::NotDirectory { path: show(file) });
+        }
         let missing: Vec<&Path> = self
             .path
             .ancestors()

@@ -18,7 +18,10 @@ pub enum FilesError {
         source: glob::PatternError,
     },
     /// No file has a name that matches.
-    #[error("no file matches {pattern:?}")]
+    #[error(
+        "no file matches {pattern:?}; give the path of a file, or a pattern in quotes such as \
+         'books/*.txt'"
+    )]
     NoMatch {
         /// As the user gave it.
         pattern: String,
@@ -27,6 +30,12 @@ pub enum FilesError {
     #[error("{path} is a directory; to read the files in it, say {path}/*")]
     Directory {
         /// The directory.
+        path: String,
+    },
+    /// A file stands where the sink's directory is to be.
+    #[error("{path} is a file, and output needs a directory of its own; choose another path")]
+    NotDirectory {
+        /// The file.
         path: String,
     },
     /// A file's name cannot be written into a checkpoint.
@@ -44,13 +53,16 @@ pub enum FilesError {
         source: std::io::Error,
     },
     /// A file that an earlier run found is not there any more.
-    #[error("{path} is gone, and not read to its end")]
+    #[error("{path} is gone, and was not read to its end; put it back")]
     Gone {
         /// The file.
         path: String,
     },
     /// A file has fewer bytes than when it was found.
-    #[error("{path} has {now} bytes and had {found} when it was found: it is not the same file")]
+    #[error(
+        "{path} has {now} bytes and had {found} when it was found: it is not the same file; put \
+         that one back"
+    )]
     Shrunk {
         /// The file.
         path: String,
@@ -139,7 +151,10 @@ pub enum FilesError {
         our_uid: String,
     },
     /// The file that says whose the directory is cannot be understood.
-    #[error("{path} does not say which job the directory belongs to; choose another directory")]
+    #[error(
+        "{path} was damaged and does not say which job the directory belongs to; choose another \
+         directory"
+    )]
     Marker {
         /// The marker file.
         path: String,
@@ -149,7 +164,7 @@ pub enum FilesError {
     /// The directory holds output of a run that this one does not continue.
     #[error(
         "{directory} holds output of an earlier run ({part}), and this run starts afresh; to \
-         continue that run, restore its checkpoint; to start afresh, remove the directory or \
+         continue that run, restore its checkpoint by --checkpoint-dir without --restore; to start afresh, remove the directory or \
          choose another"
     )]
     EarlierOutput {
@@ -161,7 +176,7 @@ pub enum FilesError {
     /// The directory holds output of epochs that the restored checkpoint does not contain.
     #[error(
         "{directory} holds output of epochs after {restored}, which this run restored and would \
-         write again: {}; restore a later checkpoint, or remove these files", parts.join(", ")
+         write again: {}; restore a later checkpoint, or move these files away", parts.join(", ")
     )]
     LaterOutput {
         /// The directory.
@@ -172,7 +187,10 @@ pub enum FilesError {
         parts: Vec<String>,
     },
     /// A part file that the checkpoint names is not there, neither hidden nor committed.
-    #[error("neither {hidden} nor {committed} exists; output that a checkpoint names is lost")]
+    #[error(
+        "neither {hidden} nor {committed} exists, one of which the checkpoint names; give the \
+         directory that the job has written to before, or put the file back"
+    )]
     Lost {
         /// Where it was prepared.
         hidden: String,
@@ -180,7 +198,10 @@ pub enum FilesError {
         committed: String,
     },
     /// A part file is not the one that was prepared.
-    #[error("{path} has {found} bytes, and {expected} were prepared; it was not touched")]
+    #[error(
+        "{path} has {found} bytes and the checkpoint says {expected}: it was changed; put the file \
+         back as it was, or start afresh with an empty directory and --restore none"
+    )]
     Conflict {
         /// The file.
         path: String,
@@ -212,6 +233,7 @@ impl FilesError {
             FilesError::Pattern { .. }
             | FilesError::NoMatch { .. }
             | FilesError::Directory { .. }
+            | FilesError::NotDirectory { .. }
             | FilesError::NameNotUtf8 { .. }
             | FilesError::NotEmpty { .. }
             | FilesError::Taken { .. }

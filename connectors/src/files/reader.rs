@@ -9,6 +9,9 @@ use super::format::{Bad, Decoder, Format, Next};
 use super::input::Input;
 use super::splits::{FileOffset, FileSplit};
 
+/// What a person can do about a bad record.
+const ADVICE: &str = "correct the file, or let the source skip such records (`BadRecord::Skip`)";
+
 /// Reads one split of a [`FileSource`](super::FileSource); holds its file open.
 #[derive(Debug)]
 pub struct FileReader<F: Format> {
@@ -65,7 +68,8 @@ impl<F: Format> FileReader<F> {
         let place =
             if self.lines_known { Place::Line(bad.line + 1) } else { Place::Byte(bad.byte) };
         let path = self.input.path().to_owned();
-        Err(FilesError::BadRecord { path, place, reason: bad.reason.to_string() })
+        let reason = format!("{}; {ADVICE}", bad.reason);
+        Err(FilesError::BadRecord { path, place, reason })
     }
 }
 

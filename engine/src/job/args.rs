@@ -130,9 +130,17 @@ fn parse_retain(text: &str) -> Result<usize, String> {
     at_least_one(text)
 }
 
+/// Reads a time as people write it, such as `100ms`, `10s` or `5min`: a value parser for clap.
+///
+/// # Errors
+///
+/// What is wrong, and what it should look like.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 100ms, 10s or 5min"))
+}
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write 100ms, 10s or 5min"))?;
+    let interval = parse_duration(text)?;
     if interval < Duration::from_millis(1) {
         return Err("at least 1ms".to_owned());
     }

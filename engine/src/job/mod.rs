@@ -1,5 +1,7 @@
 //! Running a job: arguments, workers, signals, the status line, the end.
 
+#![expect(clippy::disallowed_methods, reason = "measures how long the job takes")]
+
 mod args;
 mod report;
 mod runtime;
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use args::JobArgs;
+pub use args::{JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
 
 use highwater_checkpoint::metadata::SplitMetadata;
@@ -210,16 +212,13 @@ impl Job {
         }
         let shared = Arc::new(Shared::new(run));
         let start = |error: std::io::Error| Error::Start(error.to_string());
-        let _signals = match self.handles_signals {
-            true => Some(signals::listen(Arc::clone(&shared.run)).map_err(start)?),
-            false => None,
-        };
-        let reporter = match self.args.quiet {
-            true => None,
-            false => Some(report::Reporter::start(Arc::clone(&shared)).map_err(start)?),
-        };
+        let listen = || signals::listen(Arc::clone(&shared.run));
+        let _signals = self.handles_signals.then(listen).transpose().map_err(start)?;
+        let report = || report::Reporter::start(Arc::clone(&shared));
+        let reporter = (!self.args.quiet).then(report).transpose().map_err(start)?;
         let outcome = runtime::run_workers(&shared, Arc::new(build));
         drop(reporter);
+        shared.run.withdraw_unless_begun();
         outcome.map(|()| Summary::of(&shared, started.elapsed()))
     }
 

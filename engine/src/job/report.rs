@@ -1,5 +1,7 @@
 //! What a person sees of a job: one live line in a terminal, log lines elsewhere, and a summary.
 
+#![expect(clippy::disallowed_methods, reason = "shows rates and ages to people")]
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use highwater_checkpoint::run::CheckpointReport;
+use highwater_checkpoint::run::{CheckpointReport, StateSize};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use super::Shared;
@@ -56,6 +58,8 @@ pub struct Summary {
     pub checkpoint_durations: Vec<Duration>,
     /// The longest time that a seal kept a worker at one go.
     pub stall_max: Duration,
+    /// Keyed state at the end.
+    pub state: StateSize,
     /// The newest checkpoint.
     pub last_checkpoint: Option<CheckpointReport>,
 }
@@ -86,6 +90,7 @@ impl Summary {
                 .map(Duration::from_millis)
                 .collect(),
             stall_max: Duration::from_micros(status.stall_us_max()),
+            state: status.state(),
             last_checkpoint: status.last(),
         }
     }
@@ -104,7 +109,7 @@ impl fmt::Display for Summary {
             Outcome::Finished => write!(f, "{job} finished in {seconds:.2} s")?,
             Outcome::Stopped => match resumes {
                 Some(resumes) => {
-                    write!(f, "{job} stopped after {seconds:.2} s; it resumes{resumes}")?
+                    write!(f, "{job} stopped after {seconds:.2} s; it resumes{resumes}")?;
                 }
                 None => write!(f, "{job} stopped after {seconds:.2} s, without a checkpoint")?,
             },
@@ -124,6 +129,10 @@ impl fmt::Display for Summary {
             HumanBytes(self.bytes_in)
         )?;
         write!(f, "\n  out  {} records ({}/s)", HumanCount(*records_out), self.rate(*records_out))?;
+        if self.state.entries > 0 {
+            let StateSize { entries, bytes } = self.state;
+            write!(f, "\n  state  {} keys, {}", HumanCount(entries), HumanBytes(bytes))?;
+        }
         if self.skipped > 0 {
             write!(f, "\n  skipped  {} unreadable records", HumanCount(self.skipped))?;
         }
@@ -171,12 +180,11 @@ impl Reporter {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
                 let now = Sample::take(&shared);
                 let text = describe(&shared, &last, &now);
-                match &mut line {
-                    Some(line) => {
-                        line.set_message(text);
-                        line.tick();
-                    }
-                    None => tracing::info!("{text}"),
+                if let Some(line) = &mut line {
+                    line.set_message(text);
+                    line.tick();
+                } else {
+                    tracing::info!("{text}");
                 }
                 last = now;
             }
@@ -240,12 +248,9 @@ fn describe(shared: &Shared, last: &Sample, now: &Sample) -> String {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |now| now.as_millis() as u64);
         let age = now_ms.saturating_sub(checkpoint.completed_ms) as f64 / 1e3;
-        text += &format!(
-            "  checkpoint {} {age:.1} s ago, {}, {} ms",
-            checkpoint.id,
-            HumanBytes(checkpoint.bytes_written),
-            checkpoint.duration_ms
-        );
+        let (id, bytes) = (checkpoint.id, HumanBytes(checkpoint.bytes_written));
+        let duration_ms = checkpoint.duration_ms;
+        text = format!("{text}  checkpoint {id} {age:.1} s ago, {bytes}, {duration_ms} ms");
     }
     text
 }

@@ -1,11 +1,10 @@
 //! Folding the records of each key: the one operator behind fold, reduce, aggregate and count.
 //!
-//! A batch is worked on in chunks: hash all keys, touch their slots so that the cache misses
+//! A batch is worked on in chunks: hash all keys, prefetch their slots so that the cache misses
 //! overlap, then update. One miss a record is nearly the whole cost of a large state.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash};
-use std::hint::black_box;
 use std::marker::PhantomData;
 
 use highwater_checkpoint::Moment;
@@ -22,10 +21,10 @@ use timely::progress::frontier::AntichainRef;
 use timely::progress::operate::FrontierInterest;
 
 use super::reschedule;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::stream::{Data, Emit, Flow, Key, Output, Stream, to_first_output};
 
-/// Records whose slots are touched before the first of them is updated: 128 cache lines are a
+/// Records whose slots are prefetched before the first of them is updated: 128 cache lines are a
 /// quarter of a first-level cache.
 const CHUNK: usize = 128;
 
@@ -66,7 +65,7 @@ pub(crate) struct KeyedFold<I, F, O, V> {
 
 type Session<'a, K, R> = OutputBuilderSession<'a, Moment, CapacityContainerBuilder<Vec<(K, R)>>>;
 
-/// Adds the operator; what is wrong with it goes to the flow.
+/// Adds the operator.
 pub(crate) fn keyed_fold<'scope, D, K, V, A, R>(
     uid: &str,
     stream: Stream<'scope, D>,
@@ -86,8 +85,8 @@ where
     R: 'static,
 {
     let flow = stream.flow().clone();
-    let built = build(&flow, uid, stream.into_timely(), emit, fold);
-    flow.built(built)
+    let folded = build(&flow, uid, stream.into_timely(), emit, fold);
+    Stream::built(flow, folded)
 }
 
 fn schema<K, A>() -> StateSchema {
@@ -111,7 +110,7 @@ fn build<'scope, D, K, V, A, R>(
         impl Fn(&A) -> R + 'static,
         V,
     >,
-) -> Result<StreamVec<'scope, Moment, (K, R)>>
+) -> StreamVec<'scope, Moment, (K, R)>
 where
     D: Keyed<Key = K, Value = V> + Data,
     K: Key,
@@ -127,8 +126,8 @@ where
     };
     let mut input = builder.new_input_connection(stream, Exchange::new(route), to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
-    let joined = flow.checkpoints().join(&mut builder, uid, schema::<K, A>())?;
-    let table = flow.checkpoints().load::<K, A, Bincode>(uid)?;
+    let joined = flow.checkpoints().join(&mut builder, uid, schema::<K, A>());
+    let table = flow.checkpoints().load::<K, A, Bincode>(uid);
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (std::sync::Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {
@@ -154,7 +153,7 @@ where
             !operator.state.is_done() && !run.control().is_over()
         }
     });
-    Ok(results)
+    results
 }
 
 struct Operator<K, A, D, I, F, O, V> {
@@ -323,12 +322,10 @@ fn update<D, K, V, A, I, F, O>(
         if ahead.is_empty() {
             return;
         }
-        let mut touched = false;
         for (hash, record) in hashes.iter_mut().zip(ahead) {
             *hash = stable_hash(record.key());
-            touched ^= table.touch(*hash);
+            table.prefetch(*hash);
         }
-        black_box(touched);
         let count = ahead.len();
         for (hash, record) in hashes[..count].iter().zip(records.by_ref()) {
             let (key, value) = record.into_parts();

@@ -17,7 +17,7 @@ use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::job::Shared;
 use crate::sink::{Sink, SinkRun, SinkWriter};
 use crate::stream::{Flow, to_first_output};
@@ -27,7 +27,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
     uid: &str,
     stream: StreamVec<'scope, Moment, T>,
     sink: S,
-) -> Result<()> {
+) {
     let sink = Arc::new(sink);
     let run = SinkRun {
         job: flow.run().job().to_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
         codec: "json".to_owned(),
         version: 1,
     };
-    let joined = checkpoints.join(&mut builder, uid, schema)?;
+    let joined = checkpoints.join(&mut builder, uid, schema);
     done.probe_with(checkpoints.tail());
     let (shared, worker) = (Arc::clone(flow.shared()), flow.scope().index());
     builder.build_reschedule(move |capabilities| {
@@ -97,7 +97,6 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             !control.is_over()
         }
     });
-    Ok(())
 }
 
 /// Once and on worker 0: looks at the target, finishes what the checkpoint lists, discards the rest.
@@ -161,17 +160,18 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
     ) -> std::result::Result<(), BoxError> {
         loop {
             let closed = self.participant.next_epoch(frontier, stash.first());
-            match closed {
-                Closed::No => return Ok(()),
-                Closed::Through(epoch) | Closed::Last(epoch) => self.prepare(closed, epoch)?,
+            if closed == Closed::No {
+                return Ok(());
             }
+            self.prepare(closed)?;
             for (_capability, mut batch) in stash.take(self.participant.running()) {
                 self.write(&mut batch)?;
             }
         }
     }
 
-    fn prepare(&mut self, closed: Closed, epoch: Epoch) -> std::result::Result<(), BoxError> {
+    fn prepare(&mut self, closed: Closed) -> std::result::Result<(), BoxError> {
+        let epoch = self.participant.running();
         let prepare = match &mut self.writer {
             Some(writer) => Some(writer.prepare(epoch)?),
             None => None,

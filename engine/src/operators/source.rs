@@ -27,7 +27,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::job::Shared;
 use crate::metrics::ProgressCell;
 use crate::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader};
@@ -43,7 +43,7 @@ pub(crate) fn source<'scope, S: Source>(
     flow: &Flow<'scope>,
     uid: &str,
     source: S,
-) -> Result<StreamVec<'scope, Moment, S::Item>> {
+) -> StreamVec<'scope, Moment, S::Item> {
     let source = Arc::new(source);
     discover_at_setup(flow, uid, &source);
 
@@ -60,7 +60,7 @@ pub(crate) fn source<'scope, S: Source>(
         codec: "json".to_owned(),
         version: 1,
     };
-    let joined = checkpoints.join(&mut builder, uid, schema)?;
+    let joined = checkpoints.join(&mut builder, uid, schema);
     checkpoints.ends_with(exhausted);
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let shared = Arc::clone(flow.shared());
@@ -100,7 +100,7 @@ pub(crate) fn source<'scope, S: Source>(
             !reading.participant.is_done() && !control.is_over()
         }
     });
-    Ok(data)
+    data
 }
 
 /// Decides, once and on worker 0, which splits there are.
@@ -299,14 +299,12 @@ impl<S: Source> Split<S> {
         limit: ReadLimit,
         batch: &mut Vec<S::Item>,
     ) -> std::result::Result<(ReadStatus, u64, u64), BoxError> {
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => {
-                let split = serde_json::from_value(self.metadata.split.clone())?;
-                let offset =
-                    self.metadata.offset.clone().map(serde_json::from_value).transpose()?;
-                self.reader.insert(source.open(&split, offset)?)
-            }
+        let reader = if let Some(reader) = &mut self.reader {
+            reader
+        } else {
+            let split = serde_json::from_value(self.metadata.split.clone())?;
+            let offset = self.metadata.offset.clone().map(serde_json::from_value).transpose()?;
+            self.reader.insert(source.open(&split, offset)?)
         };
         let status = reader.read(limit, batch)?;
         let (bytes, skipped) = (reader.bytes_read(), reader.skipped());

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::CheckpointScope;
 use highwater_checkpoint::run::Run;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::Stream;
@@ -32,20 +31,13 @@ struct Inner<'scope> {
     shared: Arc<Shared>,
     setup: RefCell<Vec<Setup>>,
     sinks: RefCell<usize>,
-    /// The first thing that was wrong with the program's graph.
-    error: RefCell<Option<Error>>,
 }
 
 impl<'scope> Flow<'scope> {
     pub(crate) fn new(scope: Scope<'scope, Moment>, shared: Arc<Shared>) -> Self {
         let checkpoints = CheckpointScope::new(scope, Arc::clone(&shared.run));
-        let inner = Inner {
-            checkpoints,
-            shared,
-            setup: RefCell::default(),
-            sinks: RefCell::default(),
-            error: RefCell::default(),
-        };
+        let inner =
+            Inner { checkpoints, shared, setup: RefCell::default(), sinks: RefCell::default() };
         Flow { inner: Rc::new(inner) }
     }
 
@@ -55,7 +47,7 @@ impl<'scope> Flow<'scope> {
     /// same from one run to the next.
     pub fn source<S: Source>(&self, uid: &str, source: S) -> Stream<'scope, S::Item> {
         let stream = crate::operators::source(self, uid, source);
-        self.built(stream)
+        Stream::built(self.clone(), stream)
     }
 
     /// Takes a timely stream into the engine: the way in of the escape hatch.
@@ -96,33 +88,6 @@ impl<'scope> Flow<'scope> {
         *self.inner.sinks.borrow_mut() += 1;
     }
 
-    /// Keeps the first error and goes on with a stream of nothing, so that a program's graph needs
-    /// no question marks; the job does not start.
-    pub(crate) fn built<T: 'static>(
-        &self,
-        stream: Result<StreamVec<'scope, Moment, T>>,
-    ) -> Stream<'scope, T> {
-        let stream = stream.unwrap_or_else(|error| {
-            self.fail(error);
-            self.nothing()
-        });
-        Stream::built(self.clone(), stream)
-    }
-
-    pub(crate) fn fail(&self, error: Error) {
-        self.inner.error.borrow_mut().get_or_insert(error);
-    }
-
-    fn nothing<T: 'static>(&self) -> StreamVec<'scope, Moment, T> {
-        let mut builder = OperatorBuilder::new("Nothing".to_owned(), self.scope());
-        let (_, stream) = builder.new_output_connection::<Vec<T>, _>([]);
-        builder.build(|capabilities| {
-            drop(capabilities);
-            |_| {}
-        });
-        stream
-    }
-
     /// Ends the construction; what is returned is to be done on worker 0 before the first record.
     pub(crate) fn finish(self) -> Result<Vec<Setup>> {
         let Ok(inner) = Rc::try_unwrap(self.inner) else {
@@ -130,9 +95,6 @@ impl<'scope> Flow<'scope> {
                 "the dataflow's closure kept a stream or the flow beyond its end".to_owned(),
             ));
         };
-        if let Some(error) = inner.error.into_inner() {
-            return Err(error);
-        }
         if inner.sinks.into_inner() == 0 {
             return Err(Error::Invalid(
                 "the dataflow has no sink: end at least one stream with `sink` or `for_each`"

@@ -12,9 +12,7 @@ impl<T: 'static> Stream<'_, T> {
     pub fn sink<S: Sink<T>>(self, uid: &str, sink: S) {
         let flow = self.flow().clone();
         flow.count_sink();
-        if let Err(error) = operators::sink(&flow, uid, self.into_timely(), sink) {
-            flow.fail(error);
-        }
+        operators::sink(&flow, uid, self.into_timely(), sink);
     }
 
     /// Does something with each record, and ends the stream.

@@ -16,7 +16,7 @@ where
     T: Serialize + DeserializeOwned + Clone + Send + 'static,
     F: for<'scope> Fn(&Flow<'scope>) -> Stream<'scope, T> + Send + Sync + 'static,
 {
-    let (records, ()) = run(move |flow, sink| build(flow).sink("collected", sink), |_| ());
+    let (records, ()) = run(move |flow, sink| build(flow).sink("collected", sink), |()| ());
     records
 }
 

@@ -1,5 +1,7 @@
 //! Puts a source through the contract of [`crate::source`].
 
+#![expect(clippy::disallowed_methods, reason = "waits, as a worker would, for a source under test")]
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::thread;
