@@ -327,6 +327,36 @@ fn output_at_the_end_is_committed_once_if_the_run_dies_before_the_commit() {
     }
 }
 
+/// Two epochs are under way at once when the input ends, and the older one's output takes longer to
+/// become durable than the newer one's. The one checkpoint that is complete in the end must name
+/// both.
+#[test]
+fn regression_a_slow_prepare_does_not_fall_out_of_the_next_epochs_checkpoint() {
+    let input = input(20_000);
+    let (store, collected) = (Location::memory(), Collected::new());
+    let (slow, later) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+    let sink = Hooked::new(&collected, move |step, epoch| {
+        match step {
+            Step::Finish => {
+                let first = *slow.lock().unwrap().get_or_insert(epoch);
+                if epoch == first {
+                    until("a later epoch is prepared", || later.load(Ordering::Acquire));
+                    // What would wrongly overtake gets the time for it.
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                later.fetch_or(epoch > first, Ordering::Release);
+            }
+            Step::Commit => return Err("dies before the commit".into()),
+            _ => {}
+        }
+        Ok(())
+    });
+    let error = count(job(&store, 1), &input, Emit::EachUpdate, &sink, nothing).unwrap_err();
+    assert!(matches!(error, Error::Sink { .. }), "{error:?}");
+    count(job(&store, 1), &input, Emit::EachUpdate, &collected, nothing).unwrap();
+    check_updates(collected.records(), &input, "after a slow prepare");
+}
+
 /// Runs a job whose sink goes wrong at `step`, `how`; then one that does not.
 fn sink_goes_wrong(step: Step, how: fn() -> BoxError) {
     let input = input(10_000);

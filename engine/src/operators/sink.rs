@@ -16,6 +16,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::Shared;
@@ -65,6 +66,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             writer: None,
             participant,
             prepared: Arc::default(),
+            before: None,
             shared: Arc::clone(&shared),
         };
         let mut stash: Stash<Moment, Vec<T>> = Stash::default();
@@ -138,6 +140,8 @@ struct Writing<T, S: Sink<T>> {
     writer: Option<S::Writer>,
     participant: Participant<Moment>,
     prepared: Prepared<S::Committable>,
+    /// Ends when what the last epoch prepared is taken up.
+    before: Option<oneshot::Receiver<()>>,
     shared: Arc<Shared>,
 }
 
@@ -185,6 +189,8 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
         });
         let empty = self.participant.state(|_| {});
         let run = Arc::clone(&self.shared.run);
+        let (taken_up, next) = oneshot::channel();
+        let before = self.before.replace(next);
         self.participant.seal(closed, 0, async move {
             let failed = |error: BoxError| {
                 run.control().fail(error);
@@ -195,7 +201,14 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
                 Ok(Err(error)) => return Err(failed(error.into())),
                 Err(error) => return Err(failed(error.into())),
             };
+            // SUBTLE: the checkpoint of this epoch must name what those before have prepared, too,
+            // for there may be none of theirs; and theirs may take longer to prepare.
+            if let Some(before) = before {
+                // Gone means that it has failed, and then no checkpoint will be made of this one.
+                let _ = before.await;
+            }
             let all = snapshot(&prepared, epoch, committables).map_err(|e| failed(e.into()))?;
+            let _ = taken_up.send(());
             Ok(highwater_checkpoint::metadata::OperatorStateMetadata { committables: all, ..empty })
         });
         Ok(())
