@@ -400,6 +400,21 @@ fn a_sink_that_fails_ends_the_run_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn regression_a_sink_that_panics_anywhere_ends_the_run() {
+    for step in [
+        Step::Begin,
+        Step::Abort,
+        Step::Open,
+        Step::Write,
+        Step::Prepare,
+        Step::Finish,
+        Step::Commit,
+    ] {
+        sink_goes_wrong(step, || panic!("panics on purpose"));
+    }
+}
+
+#[test]
 fn a_panicking_operator_ends_the_run_on_all_workers() {
     let input = input(20_000);
     for workers in 1..=4 {

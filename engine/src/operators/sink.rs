@@ -188,7 +188,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             committables.map_err(|error| Error::Sink { uid, error })
         });
         let empty = self.participant.state(|_| {});
-        let run = Arc::clone(&self.shared.run);
+        let (run, uid) = (Arc::clone(&self.shared.run), self.run.uid.clone());
         let (taken_up, next) = oneshot::channel();
         let before = self.before.replace(next);
         self.participant.seal(closed, 0, async move {
@@ -199,7 +199,11 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             let committables = match finish.await {
                 Ok(Ok(committables)) => committables,
                 Ok(Err(error)) => return Err(failed(error.into())),
-                Err(error) => return Err(failed(error.into())),
+                // It has panicked.
+                Err(error) => {
+                    let error = error.into();
+                    return Err(failed(Error::Sink { uid, error }.into()));
+                }
             };
             // SUBTLE: the checkpoint of this epoch must name what those before have prepared, too,
             // for there may be none of theirs; and theirs may take longer to prepare.
@@ -232,7 +236,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
         }
         let (sink, run) = (Arc::clone(&self.sink), self.run.clone());
         let (prepared, shared) = (Arc::clone(&self.prepared), Arc::clone(&self.shared));
-        self.shared.run.spawn_blocking(move || {
+        let committing = self.shared.run.spawn_blocking(move || {
             let outcome =
                 if committables.is_empty() { Ok(()) } else { sink.commit(&run, committables) };
             let control = shared.run.control();
@@ -244,6 +248,13 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             for epoch in epochs {
                 prepared.remove(&epoch);
                 control.commit_done();
+            }
+        });
+        // A commit that panics is never done: without this the run would wait for it.
+        let (uid, shared) = (self.run.uid.clone(), Arc::clone(&self.shared));
+        self.shared.run.spawn(async move {
+            if let Err(error) = committing.await {
+                shared.run.control().fail(Error::Sink { uid, error: error.into() });
             }
         });
     }
