@@ -647,6 +647,30 @@ fn a_stop_does_not_wait_for_the_input_of_a_slow_sink() {
     assert_eq!(collected.records().len() as u64, summary.records_in);
 }
 
+/// The input has ended, the last checkpoint is complete, and while it is committed somebody asks for
+/// a stop: nothing is left to resume.
+#[test]
+fn regression_a_stop_after_the_end_of_the_input_is_no_stop() {
+    let (input, store, collected) = (input(1_000), Location::memory(), Collected::new());
+    let running: Arc<Mutex<Option<Arc<Run>>>> = Arc::default();
+    let to_stop = Arc::clone(&running);
+    let sink = Hooked::new(&collected, move |step, _| {
+        if let (Step::Commit, Some(run)) = (step, &*to_stop.lock().unwrap()) {
+            run.control().request_stop();
+        }
+        Ok(())
+    });
+    let source = VecSource::splits(input.clone());
+    let job = job(&store, 2).checkpoint_interval(Duration::from_secs(3600));
+    let summary = job.execute(move |flow| {
+        *running.lock().unwrap() = Some(Arc::clone(flow.checkpoints().run()));
+        let numbers = flow.source("numbers", source.clone());
+        numbers.key_by(|key| *key).count("count").sink("counts", sink.clone());
+    });
+    assert_eq!(summary.unwrap().outcome, Outcome::Finished);
+    check_updates(collected.records(), &input, "stopped after the end");
+}
+
 /// The part of the signal tests that runs in a process of its own.
 #[test]
 fn child() {
