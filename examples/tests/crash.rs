@@ -21,6 +21,11 @@
 //! `CRASH_SEED` repeats the choices of a run (not its timing); `CRASH_DIR` is where the files go, on
 //! a disk with four times the input free.
 
+#![expect(clippy::disallowed_methods, reason = "waits for another process, and kills it")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the figures are for people
+
+mod program;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -219,21 +224,12 @@ fn names(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// The example that cargo has built beside this test.
-fn wordcount() -> PathBuf {
-    if let Ok(path) = std::env::var("CRASH_WORDCOUNT") {
-        return path.into();
+/// The program to kill.
+fn wordcount() -> Command {
+    match std::env::var("CRASH_WORDCOUNT") {
+        Ok(path) => Command::new(path),
+        Err(_) => program::example("wordcount"),
     }
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let path = profile.join("examples").join("wordcount");
-    assert!(
-        path.exists(),
-        "{} is not there: `cargo test` without `--test` builds examples, otherwise run `cargo build \
-         -p highwater-examples --example wordcount` first",
-        path.display()
-    );
-    path
 }
 
 /// One job's directories: its checkpoints and its output.
@@ -265,7 +261,7 @@ impl Round {
 
     fn start(&self, workers: u64) -> Child {
         let log = File::options().create(true).append(true).open(self.directory.join("log"));
-        Command::new(wordcount())
+        wordcount()
             .args(["--input", self.input.join("*.txt").to_str().unwrap()])
             .args(["--output", self.output().to_str().unwrap()])
             .args(["--emit", "updates", "--checkpoint-interval", "100ms"])
@@ -372,7 +368,10 @@ fn kill_at(round: &Round, child: &mut Child, aim: Aim) -> Option<ExitStatus> {
             child.wait().unwrap();
             return None;
         }
-        assert!(started.elapsed() < RUN_MAX, "{aim:?} was not reached; {}", round.log_tail());
+        if started.elapsed() > RUN_MAX {
+            child.kill().unwrap();
+            panic!("{aim:?} was not reached; {}", round.log_tail());
+        }
         std::thread::sleep(LOOK_EVERY);
     }
 }
@@ -393,14 +392,27 @@ fn wait(round: &Round, child: &mut Child, case: &str) {
 }
 
 /// Kills, by where they struck.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kills {
     first: u64,
     recovery: u64,
     before_claim: u64,
     commit: u64,
     other: u64,
-    resumed_workers: BTreeMap<u64, u64>,
+    by_workers: BTreeMap<u64, u64>,
+}
+
+impl std::fmt::Display for Kills {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Kills { first, recovery, before_claim, commit, other, by_workers } = self;
+        write!(
+            f,
+            "{} kills ({first} in the first checkpoint, {recovery} in recovery, {before_claim} of \
+             these before the claim, {commit} in a commit, {other} elsewhere; by workers \
+             {by_workers:?})",
+            self.total()
+        )
+    }
 }
 
 impl Kills {
@@ -411,8 +423,11 @@ impl Kills {
     /// Whether each phase was hit and the number is reached. Aiming is not hitting: the phases may
     /// take more kills than were asked for.
     fn are_enough(&self, kills_min: u64) -> bool {
-        let all_phases = self.first > 0 && self.recovery > 0 && self.commit > 0;
-        self.total() >= kills_min && (all_phases || self.total() >= kills_min * 8)
+        self.total() >= kills_min && (self.all_phases() || self.total() >= kills_min * 8)
+    }
+
+    fn all_phases(&self) -> bool {
+        self.first > 0 && self.recovery > 0 && self.commit > 0
     }
 
     fn struck(&mut self, before: &Disk, after: &Disk) {
@@ -486,7 +501,7 @@ fn each_word_is_counted_exactly_once_whenever_the_process_is_killed() {
             if ended {
                 break;
             }
-            *kills.resumed_workers.entry(workers).or_default() += 1;
+            *kills.by_workers.entry(workers).or_default() += 1;
             let after = round.disk();
             assert!(after.newest >= before.newest, "{case}: {after:?} after {before:?}");
             kills.struck(&before, &after);
@@ -501,21 +516,11 @@ fn each_word_is_counted_exactly_once_whenever_the_process_is_killed() {
         rounds += 1;
     }
     println!(
-        "crash: {} kills ({} in the first checkpoint, {} in recovery, {} of these before the claim, \
-         {} in a commit, {} elsewhere), {starts} starts, {rounds} rounds, {} MB and {} words, {rows} rows \
-         checked, last run {:.1} s, {:.1} s in all; killed with n workers: {:?}; seed {seed}",
-        kills.total(),
-        kills.first,
-        kills.recovery,
-        kills.before_claim,
-        kills.commit,
-        kills.other,
-        megabytes,
+        "crash: {kills}; {starts} starts, {rounds} rounds, {megabytes} MB and {} words, {rows} rows \
+         checked, last run {:.1} s, {:.1} s in all; seed {seed}",
         expected.words(),
         last.as_secs_f64(),
         started.elapsed().as_secs_f64(),
-        kills.resumed_workers,
     );
-    let hit = kills.first > 0 && kills.recovery > 0 && kills.commit > 0;
-    assert!(hit, "{case}: a phase was never hit: {kills:?}");
+    assert!(kills.all_phases(), "{case}: a phase was never hit: {kills}");
 }
