@@ -155,6 +155,7 @@ impl Driver {
                 if let Some(last) = last {
                     self.run.control().emit_until(last);
                 }
+                self.run.control().set_input_ended();
                 self.signal(Signalled::End);
             }
             Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),

@@ -15,6 +15,7 @@ pub struct Control {
     is_stopping: AtomicBool,
     /// The last epoch in which sources may emit.
     last_epoch: AtomicU64,
+    has_input_ended: AtomicBool,
     is_finished: AtomicBool,
     commits_pending: AtomicUsize,
     failure: Mutex<Option<BoxError>>,
@@ -31,6 +32,7 @@ impl Default for Control {
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             last_epoch: AtomicU64::new(u64::MAX),
+            has_input_ended: AtomicBool::new(false),
             is_finished: AtomicBool::new(false),
             commits_pending: AtomicUsize::new(0),
             failure: Mutex::new(None),
@@ -78,6 +80,16 @@ impl Control {
 
     pub(crate) fn emit_until(&self, epoch: Epoch) {
         self.last_epoch.store(epoch.0, Ordering::Release);
+    }
+
+    pub(crate) fn set_input_ended(&self) {
+        self.has_input_ended.store(true, Ordering::Release);
+    }
+
+    /// Whether the run ends, or has ended, because there is no more input; a stop that is asked for
+    /// after that changes nothing.
+    pub fn has_input_ended(&self) -> bool {
+        self.has_input_ended.load(Ordering::Acquire)
     }
 
     /// The last checkpoint is complete, or there is nothing to do at all.

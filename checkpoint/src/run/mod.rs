@@ -91,6 +91,7 @@ pub struct Run {
     retained: Vec<CheckpointMetadata>,
     control: Control,
     status: Status,
+    undeleted: tokio::sync::Mutex<tasks::Undeleted>,
 }
 
 /// One runtime for the process, never shut down: a task may hold the last handle of a run, and a

@@ -57,7 +57,9 @@ impl Run {
         };
         let Opened { generation, start, restored, retained } = opened;
         let (control, status) = (Control::default(), Status::default());
-        let run = Run { options, generation, start, restored, retained, control, status };
+        let undeleted = tokio::sync::Mutex::default();
+        let run =
+            Run { options, generation, start, restored, retained, control, status, undeleted };
         Ok(Arc::new(run))
     }
 }

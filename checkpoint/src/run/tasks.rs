@@ -1,6 +1,7 @@
 //! What a run does for its operators, off the workers' threads.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ use crate::time::Epoch;
 /// Between a request that was given up and the next one like it: what the store refuses, it refuses
 /// at once, and would be asked again as fast as it answers.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be deleted, and was not yet.
+#[derive(Debug, Default)]
+pub(super) struct Undeleted {
+    checkpoints: VecDeque<CheckpointId>,
+    segments: Vec<String>,
+}
 
 impl Run {
     fn store(&self) -> &BlobStore {
@@ -250,15 +258,22 @@ impl Run {
         block_on(recovery::fold(self.store(), header, segments))
     }
 
-    /// Deletes what nothing names. What cannot be deleted is left for the next run's sweep.
+    /// Deletes what nothing names. What cannot be deleted is tried again by the next call, and at last
+    /// left for the next run's sweep.
     pub(crate) async fn delete(&self, checkpoints: &[CheckpointId], segments: &[String]) {
-        let mut are_gone = true;
-        for name in checkpoints.iter().map(|id| layout::checkpoint(*id)) {
-            are_gone &= self.delete_one(&name).await;
+        // One call at a time, and checkpoints first: one that is there must be whole, so while it
+        // cannot be deleted no segment may be, neither those of this call nor those of the next.
+        let mut all = self.undeleted.lock().await;
+        all.checkpoints.extend(checkpoints);
+        all.segments.extend(segments.iter().cloned());
+        while let Some(id) = all.checkpoints.front() {
+            if !self.delete_one(&layout::checkpoint(*id)).await {
+                return;
+            }
+            all.checkpoints.pop_front();
         }
-        // Checkpoints first: one that is there must be whole.
-        for name in segments.iter().filter(|_| are_gone) {
-            self.delete_one(name).await;
+        for name in std::mem::take(&mut all.segments) {
+            self.delete_one(&name).await;
         }
     }
 

@@ -69,6 +69,7 @@ impl BlobStore {
     pub async fn put_if_absent(&self, name: &str, bytes: Bytes) -> Result<PutIfAbsent> {
         let path = self.path(name)?;
         let mut attempts = self.attempts(name, Request::Write);
+        let mut was_absent = false;
         loop {
             let payload = PutPayload::from(bytes.clone());
             let put = self.objects().put_opts(&path, payload, PutMode::Create.into());
@@ -77,16 +78,25 @@ impl BlobStore {
                 Err(failure @ (Failure::Exists(_) | Failure::Transient(_))) => failure,
                 Err(failure) => return Err(attempts.settled(failure)),
             };
+            // A put and a read in turn would be in step with a fault that strikes every second time, and
+            // no put would ever get through.
+            if std::mem::take(&mut was_absent) && matches!(failure, Failure::Transient(_)) {
+                attempts.pause_or_fail(failure).await?;
+                continue;
+            }
             // SUBTLE: "exists" is not taken at its word. It is also the answer to a request that
             // was applied, lost its reply, and was made again here or in the client below us. An
             // absent object proves nothing either, the first request may still be under way: so
             // the put is repeated, and whichever of the two lands makes the object ours.
-            match attempts.attempt(self.read(&path)).await {
-                Ok(found) if found == bytes => return Ok(PutIfAbsent::Created),
-                Ok(found) => return Ok(PutIfAbsent::Exists(found)),
-                Err(Failure::Missing(_)) => attempts.pause_or_fail(failure).await?,
-                Err(unread) => attempts.pause_or_fail(unread).await?,
-            }
+            was_absent = loop {
+                match attempts.attempt(self.read(&path)).await {
+                    Ok(found) if found == bytes => return Ok(PutIfAbsent::Created),
+                    Ok(found) => return Ok(PutIfAbsent::Exists(found)),
+                    Err(Failure::Missing(_)) => break true,
+                    Err(unread) => attempts.pause_or_fail(unread).await?,
+                }
+            };
+            attempts.pause_or_fail(failure).await?;
         }
     }
 

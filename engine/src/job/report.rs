@@ -69,7 +69,7 @@ impl Summary {
         let (status, metrics) = (shared.run.status(), &shared.metrics);
         let outcome = if shared.run.start().input_ended {
             Outcome::HadFinished
-        } else if shared.run.control().is_stopping() {
+        } else if shared.run.control().is_stopping() && !shared.run.control().has_input_ended() {
             Outcome::Stopped
         } else {
             Outcome::Finished

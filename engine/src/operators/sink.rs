@@ -16,6 +16,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::Shared;
@@ -65,6 +66,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             writer: None,
             participant,
             prepared: Arc::default(),
+            before: None,
             shared: Arc::clone(&shared),
         };
         let mut stash: Stash<Moment, Vec<T>> = Stash::default();
@@ -138,6 +140,8 @@ struct Writing<T, S: Sink<T>> {
     writer: Option<S::Writer>,
     participant: Participant<Moment>,
     prepared: Prepared<S::Committable>,
+    /// Ends when what the last epoch prepared is taken up.
+    before: Option<oneshot::Receiver<()>>,
     shared: Arc<Shared>,
 }
 
@@ -184,7 +188,9 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             committables.map_err(|error| Error::Sink { uid, error })
         });
         let empty = self.participant.state(|_| {});
-        let run = Arc::clone(&self.shared.run);
+        let (run, uid) = (Arc::clone(&self.shared.run), self.run.uid.clone());
+        let (taken_up, next) = oneshot::channel();
+        let before = self.before.replace(next);
         self.participant.seal(closed, 0, async move {
             let failed = |error: BoxError| {
                 run.control().fail(error);
@@ -193,9 +199,20 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             let committables = match finish.await {
                 Ok(Ok(committables)) => committables,
                 Ok(Err(error)) => return Err(failed(error.into())),
-                Err(error) => return Err(failed(error.into())),
+                // It has panicked.
+                Err(error) => {
+                    let error = error.into();
+                    return Err(failed(Error::Sink { uid, error }.into()));
+                }
             };
+            // SUBTLE: the checkpoint of this epoch must name what those before have prepared, too,
+            // for there may be none of theirs; and theirs may take longer to prepare.
+            if let Some(before) = before {
+                // Gone means that it has failed, and then no checkpoint will be made of this one.
+                let _ = before.await;
+            }
             let all = snapshot(&prepared, epoch, committables).map_err(|e| failed(e.into()))?;
+            let _ = taken_up.send(());
             Ok(highwater_checkpoint::metadata::OperatorStateMetadata { committables: all, ..empty })
         });
         Ok(())
@@ -219,7 +236,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
         }
         let (sink, run) = (Arc::clone(&self.sink), self.run.clone());
         let (prepared, shared) = (Arc::clone(&self.prepared), Arc::clone(&self.shared));
-        self.shared.run.spawn_blocking(move || {
+        let committing = self.shared.run.spawn_blocking(move || {
             let outcome =
                 if committables.is_empty() { Ok(()) } else { sink.commit(&run, committables) };
             let control = shared.run.control();
@@ -231,6 +248,13 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             for epoch in epochs {
                 prepared.remove(&epoch);
                 control.commit_done();
+            }
+        });
+        // A commit that panics is never done: without this the run would wait for it.
+        let (uid, shared) = (self.run.uid.clone(), Arc::clone(&self.shared));
+        self.shared.run.spawn(async move {
+            if let Err(error) = committing.await {
+                shared.run.control().fail(Error::Sink { uid, error: error.into() });
             }
         });
     }

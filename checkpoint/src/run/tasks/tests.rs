@@ -139,3 +139,29 @@ fn regression_segments_stay_while_their_checkpoint_does() {
     block_on(run.delete(&[CheckpointId(1)], &["segments/x".into()]));
     assert!(block_on(healthy.get("segments/x")).is_err());
 }
+
+/// While a checkpoint cannot be deleted every segment stays, those of later calls too.
+#[test]
+fn regression_no_segment_is_deleted_before_the_checkpoints_that_may_name_it() {
+    let faults = Faults::default();
+    let store = BlobStore::new(FaultyStore::wrap(Location::memory(), faults.clone()), "job");
+    let run = open(&store.clone().retry_policy(HASTY));
+    let (old, newer) = ("segments/count/old", "segments/count/newer");
+    let are_there = || {
+        let names = [old.to_owned(), newer.to_owned(), layout::checkpoint(CheckpointId(1))];
+        names.map(|name| block_on(store.size(&name)).is_ok())
+    };
+    for name in [old, newer] {
+        block_on(store.put(name, Bytes::from_static(b"bytes"))).expect("nothing is wrong yet");
+    }
+    for (checkpoints, segments) in
+        [(vec![CheckpointId(1)], vec![old.to_owned()]), (vec![], vec![newer.to_owned()])]
+    {
+        let next = faults.calls() + 1;
+        let _ = faults.clone().down_for_calls(next..next + 1);
+        block_on(run.delete(&checkpoints, &segments));
+        assert_eq!(are_there(), [true, true, true]);
+    }
+    block_on(run.delete(&[], &[]));
+    assert_eq!(are_there(), [false, false, false]);
+}
