@@ -9,7 +9,7 @@
 //! from 1 to its count once. What was complete on disk when the child died must not be lost: the
 //! recovery starts from that checkpoint or a later one.
 //!
-//! Every call takes about half a minute. `CRASH_POINTS_EVERY=3` tries every third on each side, other
+//! All calls take ten to forty seconds. `CRASH_POINTS_EVERY=3` tries every third on each side, other
 //! ones before than after, which is enough while something else is worked on:
 //!
 //! ```text
