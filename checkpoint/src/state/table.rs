@@ -1,10 +1,11 @@
 //! Keyed entries in memory that know which of them changed in the running epoch.
 //!
-//! One open-addressing table per key group, linear probing, with an epoch *stamp* in the padding
-//! beside each entry's tag. A record costs one compare more than it would without checkpoints.
+//! One [`HashTable`] per key group, with an epoch *stamp* in the padding beside each entry's tag. A
+//! record costs one compare more than it would without checkpoints. The table's control bytes, one
+//! an entry, stay in the cache; they say where the entry is, which is asked for ahead of time.
 //!
 //! ```text
-//!   slot   [ tag | stamp | key | value ]        stamp == running: changed in the running epoch
+//!   bucket [ tag | stamp | key | value ]        stamp == running: changed in the running epoch
 //!
 //!   seal   0 .......... cursor .............. end
 //!          captured     |  captured when scanned, or when touched, whichever comes first
@@ -30,6 +31,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use hashbrown::HashTable;
+
 use super::prefetch::prefetch;
 use super::{Codec, KeyGroups};
 use crate::error::BoxError;
@@ -49,16 +52,19 @@ pub struct KeyedTable<K, V, C> {
     codec: PhantomData<fn() -> C>,
 }
 
-struct Group<K, V> {
-    slots: Box<[Slot<K, V>]>,
-    /// Slots that are not empty.
-    used: usize,
-}
+type Group<K, V> = HashTable<Entry<K, V>>;
 
-enum Slot<K, V> {
-    Empty,
+enum Entry<K, V> {
     Live { stamp: u32, key: K, value: V },
     Dead { stamp: u32, key: K },
+}
+
+impl<K, V> Entry<K, V> {
+    fn key(&self) -> &K {
+        match self {
+            Entry::Live { key, .. } | Entry::Dead { key, .. } => key,
+        }
+    }
 }
 
 /// A seal under way.
@@ -74,11 +80,12 @@ struct Seal {
     failed: Option<BoxError>,
 }
 
-/// Where a key is, or would be: its group within the table, and its hash within the group.
+/// Where a key is, as far as its hash alone can tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     group: u32,
     low: u32,
+    bucket: usize,
 }
 
 /// A place in a table, for [`KeyedTable::scan`].
@@ -101,45 +108,15 @@ pub enum SealSlice {
 /// most a third more, and everything older becomes garbage without being folded.
 const BASE_ABOVE_CHANGED: (u64, u64) = (3, 4);
 
-impl<K, V> Group<K, V> {
-    fn find(&self, low: u32, wanted: &K) -> Probe
-    where
-        K: Eq,
-    {
-        let capacity = self.slots.len();
-        let mut at = home(low, capacity);
-        loop {
-            match &self.slots[at] {
-                Slot::Live { key, .. } if key == wanted => return Probe::Live(at),
-                Slot::Empty => return Probe::Absent(at),
-                Slot::Dead { key, .. } if key == wanted => return Probe::Dead(at),
-                _ => {}
-            }
-            at += 1;
-            if at == capacity {
-                at = 0;
-            }
-        }
-    }
-
-    /// Whether one more entry would fill the group over two thirds: above that a search goes past
-    /// one slot more often than not.
-    fn is_full(&self) -> bool {
-        (self.used + 1) * 3 > self.slots.len() * 2
-    }
-}
-
-enum Probe {
-    Live(usize),
-    Dead(usize),
-    Absent(usize),
-}
-
-/// Where the probe for a hash with these low bits begins: order-preserving in them, so that growing
-/// reads and writes sequentially, and any capacity will do.
+/// What the table of a group is given as the hash: it looks at the lowest bits and at the highest,
+/// and the high half of ours is nearly the same throughout a group.
 #[inline]
-fn home(low: u32, capacity: usize) -> usize {
-    ((u64::from(low) * capacity as u64) >> 32) as usize
+fn within_group(low: u32) -> u64 {
+    u64::from(low) << 32 | u64::from(low)
+}
+
+fn hash_of<K: std::hash::Hash, V>(entry: &Entry<K, V>) -> u64 {
+    within_group(super::stable_hash(entry.key()) as u32)
 }
 
 impl Seal {
@@ -200,7 +177,7 @@ where
         KeyedTable {
             key_groups,
             first_group: owned.start,
-            groups: owned.map(|_| Group { slots: Box::new([]), used: 0 }).collect(),
+            groups: owned.map(|_| HashTable::new()).collect(),
             stamp: 1,
             changed: 0,
             live: 0,
@@ -219,9 +196,9 @@ where
         self.live == 0
     }
 
-    /// Bytes that the table's slots take; what keys and values own on the heap is not counted.
+    /// Bytes that the tables take; what keys and values own on the heap is not counted.
     pub fn memory_bytes(&self) -> usize {
-        self.groups.iter().map(|group| group.slots.len() * size_of::<Slot<K, V>>()).sum()
+        self.groups.iter().map(HashTable::allocation_size).sum()
     }
 
     /// The groups that the table holds.
@@ -234,21 +211,20 @@ where
         usize::from(self.key_groups.of_hash(hash) - self.first_group)
     }
 
-    /// Where the search for a key with this [`stable_hash`](super::stable_hash) begins; the key
-    /// lies in an owned group.
-    #[inline]
-    pub fn place(&self, hash: u64) -> Place {
-        Place { group: self.group_of(hash) as u32, low: hash as u32 }
-    }
-
-    /// Asks for the memory at `place`, without waiting for it.
+    /// Where a key with this [`stable_hash`](super::stable_hash) is, if it is there; the key lies
+    /// in an owned group. Asks for its memory, without waiting for it.
     ///
     /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
-    pub fn prefetch(&self, place: Place) {
-        if let Some(Group { slots, .. }) = self.groups.get(place.group as usize) {
-            prefetch(slots, home(place.low, slots.len()));
+    pub fn place(&self, hash: u64) -> Place {
+        let (group, low) = (self.group_of(hash), hash as u32);
+        let table = &self.groups[group];
+        // By its control byte alone: one time in a hundred it is another's.
+        let bucket = table.find_bucket_index(within_group(low), |_| true).unwrap_or(usize::MAX);
+        if let Some(entry) = table.get_bucket(bucket) {
+            prefetch(entry);
         }
+        Place { group: group as u32, low, bucket }
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
@@ -275,71 +251,57 @@ where
         change: impl FnOnce(&K, &mut V) -> R,
     ) -> R {
         let at = place.group as usize;
-        // The search of `Group::find`, written out: this is where every record passes.
-        let slots = &mut self.groups[at].slots[..];
-        let capacity = slots.len();
-        let mut slot = home(place.low, capacity);
-        while let Some(found) = slots.get_mut(slot) {
-            match found {
-                Slot::Live { stamp, key: there, value } if *there == key => {
-                    if *stamp != self.stamp {
-                        if let Some(seal) = &mut self.seal {
-                            seal.before_change::<K, V, C>((at, slot), *stamp, there, Some(value));
-                        }
-                        *stamp = self.stamp;
-                        self.changed += 1;
-                    }
-                    return change(there, value);
-                }
-                Slot::Empty => break,
-                _ => {}
+        let there = self.groups[at].get_bucket(place.bucket);
+        let bucket = match there {
+            Some(Entry::Live { key: there, .. }) if *there == key => place.bucket,
+            _ => self.live(place, &key).unwrap_or_else(|| self.insert(place, key, init())),
+        };
+        let (stamp, seal, changed) = (self.stamp, &mut self.seal, &mut self.changed);
+        let Some(Entry::Live { stamp: old, key, value }) = self.groups[at].get_bucket_mut(bucket)
+        else {
+            unreachable!("the entry was found or inserted there")
+        };
+        if *old != stamp {
+            if let Some(seal) = seal {
+                seal.before_change::<K, V, C>((at, bucket), *old, key, Some(value));
             }
-            slot += 1;
-            if slot == capacity {
-                slot = 0;
-            }
+            *old = stamp;
+            *changed += 1;
         }
-        let slot = self.insert(place, key, init());
-        match &mut self.groups[at].slots[slot] {
-            Slot::Live { key, value, .. } => change(key, value),
-            _ => unreachable!("insert returns the slot of a live entry"),
-        }
+        change(key, value)
+    }
+
+    /// The bucket of `key`, if it is live.
+    fn live(&self, place: Place, key: &K) -> Option<usize> {
+        let is_it = |entry: &Entry<K, V>| matches!(entry, Entry::Live { key: k, .. } if k == key);
+        self.groups[place.group as usize].find_bucket_index(within_group(place.low), is_it)
     }
 
     /// The value of `key`.
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let group = &self.groups[self.group_of(hash)];
-        if group.slots.is_empty() {
-            return None;
-        }
-        match group.find(hash as u32, key) {
-            Probe::Live(slot) => match &group.slots[slot] {
-                Slot::Live { value, .. } => Some(value),
-                _ => None,
-            },
+        let place = self.place(hash);
+        match self.groups[place.group as usize].get_bucket(self.live(place, key)?) {
+            Some(Entry::Live { value, .. }) => Some(value),
             _ => None,
         }
     }
 
     /// Removes `key` and returns its value.
-    pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let at = self.group_of(hash);
-        let group = &mut self.groups[at];
-        if group.slots.is_empty() {
-            return None;
-        }
-        let Probe::Live(slot) = group.find(hash as u32, key) else { return None };
-        let old = std::mem::replace(&mut group.slots[slot], Slot::Empty);
-        let Slot::Live { stamp, key, value } = old else {
-            unreachable!("find said that the entry is live")
+    pub fn remove(&mut self, hash: u64, key: K) -> Option<V> {
+        let place = self.place(hash);
+        let bucket = self.live(place, &key)?;
+        let at = place.group as usize;
+        let entry = self.groups[at].get_bucket_mut(bucket)?;
+        let dead = Entry::Dead { stamp: self.stamp, key };
+        let Entry::Live { stamp, key, value } = std::mem::replace(entry, dead) else {
+            unreachable!("the search was for live entries")
         };
         if stamp != self.stamp {
             if let Some(seal) = &mut self.seal {
-                seal.before_change::<K, V, C>((at, slot), stamp, &key, Some(&value));
+                seal.before_change::<K, V, C>((at, bucket), stamp, &key, Some(&value));
             }
             self.changed += 1;
         }
-        group.slots[slot] = Slot::Dead { stamp: self.stamp, key };
         self.live -= 1;
         Some(value)
     }
@@ -348,24 +310,16 @@ where
     /// tombstone of a delta: the entry that an older segment had is dropped.
     pub fn restore(&mut self, hash: u64, key: K, value: Option<V>) {
         let stamp = std::mem::replace(&mut self.stamp, 0);
-        match value {
-            Some(value) => {
-                let mut value = Some(value);
-                let mut make = || value.take().expect("init and change do not both run");
-                let at = self.group_of(hash);
-                let group = &mut self.groups[at];
-                match (!group.slots.is_empty()).then(|| group.find(hash as u32, &key)) {
-                    Some(Probe::Live(slot)) => {
-                        if let Slot::Live { value, .. } = &mut group.slots[slot] {
-                            *value = make();
-                        }
-                    }
-                    _ => {
-                        self.insert(Place { group: at as u32, low: hash as u32 }, key, make());
-                    }
+        let place = self.place(hash);
+        match (value, self.live(place, &key)) {
+            (Some(new), Some(bucket)) => {
+                let entry = self.groups[place.group as usize].get_bucket_mut(bucket);
+                if let Some(Entry::Live { value, .. }) = entry {
+                    *value = new;
                 }
             }
-            None => drop(self.remove(hash, &key)),
+            (Some(new), None) => drop(self.insert(place, key, new)),
+            (None, _) => drop(self.remove(hash, key)),
         }
         self.stamp = stamp;
         self.changed = 0;
@@ -373,22 +327,18 @@ where
 
     /// Makes room for `entries` more in `group`.
     pub fn reserve(&mut self, group: u16, entries: usize) {
-        let at = usize::from(group - self.first_group);
-        let wanted = (self.groups[at].used + entries).div_ceil(2) * 3 + 4;
-        if wanted > self.groups[at].slots.len() {
-            self.rebuild(at, wanted);
-        }
+        self.groups[usize::from(group - self.first_group)].reserve(entries, hash_of);
     }
 
     /// All live entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.groups.iter().flat_map(|group| group.slots.iter()).filter_map(|slot| match slot {
-            Slot::Live { key, value, .. } => Some((key, value)),
-            _ => None,
+        self.groups.iter().flat_map(HashTable::iter).filter_map(|entry| match entry {
+            Entry::Live { key, value, .. } => Some((key, value)),
+            Entry::Dead { .. } => None,
         })
     }
 
-    /// Visits the live entries in the next `slots` slots from `cursor` on, and moves it; returns
+    /// Visits the live entries in the next `slots` buckets from `cursor` on, and moves it; returns
     /// whether there are more. Nothing may change between two calls of one scan.
     pub fn scan(
         &self,
@@ -397,14 +347,14 @@ where
         mut visit: impl FnMut(&K, &V),
     ) -> bool {
         while let Some(group) = self.groups.get(cursor.group) {
-            let end = cursor.slot.saturating_add(slots).min(group.slots.len());
-            for slot in &group.slots[cursor.slot..end] {
-                if let Slot::Live { key, value, .. } = slot {
+            let end = cursor.slot.saturating_add(slots).min(group.num_buckets());
+            for bucket in cursor.slot..end {
+                if let Some(Entry::Live { key, value, .. }) = group.get_bucket(bucket) {
                     visit(key, value);
                 }
             }
             slots -= end - cursor.slot;
-            if end < group.slots.len() {
+            if end < group.num_buckets() {
                 cursor.slot = end;
                 return true;
             }
@@ -413,40 +363,37 @@ where
         false
     }
 
-    /// Puts a new entry into group `at` and returns its slot.
+    /// Puts an entry where there is no live one with its key, and returns its bucket.
     #[inline(never)]
     fn insert(&mut self, place: Place, key: K, value: V) -> usize {
         let at = place.group as usize;
-        if self.groups[at].is_full() {
+        if self.groups[at].len() == self.groups[at].capacity() {
             self.grow(at);
         }
-        let stamp = self.stamp;
-        let mut is_change = true;
-        let group = &mut self.groups[at];
-        let slot = match group.find(place.low, &key) {
-            Probe::Absent(slot) => {
-                group.used += 1;
-                slot
-            }
-            Probe::Dead(slot) => {
-                if let Slot::Dead { stamp: old, key } = &group.slots[slot] {
-                    is_change = *old != stamp;
-                    if is_change && let Some(seal) = &mut self.seal {
-                        seal.before_change::<K, V, C>((at, slot), *old, key, None);
-                    }
-                }
-                slot
-            }
-            Probe::Live(_) => unreachable!("insert is called for keys that are not live"),
-        };
-        group.slots[slot] = Slot::Live { stamp, key, value };
+        let (hash, stamp) = (within_group(place.low), self.stamp);
         self.live += 1;
-        self.changed += u64::from(is_change);
-        slot
+        let dead = self.groups[at].find_bucket_index(hash, |entry| *entry.key() == key);
+        let entry = Entry::Live { stamp, key, value };
+        let Some(bucket) = dead else {
+            self.changed += 1;
+            return self.groups[at].insert_unique(hash, entry, hash_of).bucket_index();
+        };
+        if let Some(there) = self.groups[at].get_bucket_mut(bucket) {
+            if let Entry::Dead { stamp: old, key } = there
+                && *old != stamp
+            {
+                if let Some(seal) = &mut self.seal {
+                    seal.before_change::<K, V, C>((at, bucket), *old, key, None);
+                }
+                self.changed += 1;
+            }
+            *there = entry;
+        }
+        bucket
     }
 
     fn grow(&mut self, at: usize) {
-        // T1: slots must not move under the cursor.
+        // T1: entries must not move under the cursor.
         if self.seal.as_ref().is_some_and(|seal| seal.group == at && seal.slot > 0) {
             self.scan_group(usize::MAX);
             if let Some(seal) = &mut self.seal {
@@ -454,45 +401,15 @@ where
                 seal.slot = usize::MAX;
             }
         }
-        let capacity = self.groups[at].slots.len();
-        let keep = self.groups[at].slots.iter().filter(|slot| self.is_kept(slot)).count();
-        // Half as many again rather than twice: at its emptiest a group is 4/9 full.
-        let grown = if keep * 2 > capacity { capacity + capacity / 2 } else { capacity };
-        self.rebuild(at, grown.max(8));
-    }
-
-    /// T2: a tombstone is dropped when no seal, under way or to come, will ask for it.
-    fn is_kept(&self, slot: &Slot<K, V>) -> bool {
-        match slot {
-            Slot::Empty => false,
-            Slot::Live { .. } => true,
-            Slot::Dead { stamp, .. } => {
-                *stamp == self.stamp || self.seal.as_ref().is_some_and(|seal| seal.wants(*stamp))
+        // T2: a tombstone is dropped when no seal, under way or to come, will ask for it.
+        let (running, seal) = (self.stamp, self.seal.as_ref());
+        self.groups[at].retain(|entry| match entry {
+            Entry::Live { .. } => true,
+            Entry::Dead { stamp, .. } => {
+                *stamp == running || seal.is_some_and(|seal| seal.wants(*stamp))
             }
-        }
-    }
-
-    fn rebuild(&mut self, at: usize, capacity: usize) {
-        let empty: Box<[Slot<K, V>]> = (0..capacity).map(|_| Slot::Empty).collect();
-        let old = std::mem::replace(&mut self.groups[at].slots, empty);
-        let mut used = 0;
-        for slot in old {
-            if !self.is_kept(&slot) {
-                continue;
-            }
-            let hash = match &slot {
-                Slot::Live { key, .. } | Slot::Dead { key, .. } => super::stable_hash(key),
-                Slot::Empty => continue,
-            };
-            let slots = &mut self.groups[at].slots;
-            let mut to = home(hash as u32, capacity);
-            while !matches!(slots[to], Slot::Empty) {
-                to = if to + 1 == capacity { 0 } else { to + 1 };
-            }
-            slots[to] = slot;
-            used += 1;
-        }
-        self.groups[at].used = used;
+        });
+        self.groups[at].reserve(1, hash_of);
     }
 
     /// Whether a seal is under way.
@@ -527,7 +444,7 @@ where
         kind
     }
 
-    /// Scans up to `slots` slots on, handing out each group's entries when the group is done, in
+    /// Scans up to `slots` buckets on, handing out each group's entries when the group is done, in
     /// the order of groups.
     ///
     /// # Errors
@@ -552,7 +469,7 @@ where
                 self.seal = None;
                 return Ok(SealSlice::Done);
             }
-            if seal.slot >= self.groups[seal.group].slots.len() {
+            if seal.slot >= self.groups[seal.group].num_buckets() {
                 let group = self.first_group + seal.group as u16;
                 let blocks = std::mem::take(&mut seal.captured[seal.group]);
                 seal.group += 1;
@@ -573,17 +490,17 @@ where
         }
     }
 
-    /// Captures from the cursor on within its group, at most `slots` slots.
+    /// Captures from the cursor on within its group, at most `slots` buckets.
     fn scan_group(&mut self, slots: usize) {
         let Some(seal) = &mut self.seal else { return };
-        let group = &self.groups[seal.group].slots;
-        let end = seal.slot.saturating_add(slots).min(group.len());
-        for slot in group.get(seal.slot..end).unwrap_or_default() {
-            match slot {
-                Slot::Live { stamp, key, value } if seal.wants(*stamp) => {
+        let group = &self.groups[seal.group];
+        let end = seal.slot.saturating_add(slots).min(group.num_buckets());
+        for bucket in seal.slot..end {
+            match group.get_bucket(bucket) {
+                Some(Entry::Live { stamp, key, value }) if seal.wants(*stamp) => {
                     seal.capture::<K, V, C>(seal.group, key, Some(value));
                 }
-                Slot::Dead { stamp, key }
+                Some(Entry::Dead { stamp, key })
                     if seal.kind == SegmentKind::Delta && seal.wants(*stamp) =>
                 {
                     seal.capture::<K, V, C>(seal.group, key, None);

@@ -98,7 +98,7 @@ impl Harness {
                 assert_eq!(n, *expected);
             }
             Step::Remove(key) => {
-                let removed = self.table.remove(stable_hash(&key), &key);
+                let removed = self.table.remove(stable_hash(&key), key);
                 assert_eq!(removed, self.model.remove(&key));
             }
             Step::BeginSeal => {
@@ -155,8 +155,8 @@ fn restored_entries_are_not_changed_ones() {
 
 #[test]
 fn ten_million_small_entries_fit_in_64_bytes_each() {
-    // The slot is what is multiplied: a tag, a stamp and the entry, with no padding between.
-    assert_eq!(size_of::<Slot<u64, u64>>(), 24);
+    // The entry is what is multiplied: a tag, a stamp and the entry, with no padding between.
+    assert_eq!(size_of::<Entry<u64, u64>>(), 24);
     let mut table: KeyedTable<u64, u64, Bincode> = KeyedTable::new(KeyGroups::default(), 0..128);
     for key in 0..300_000u64 {
         table.update(stable_hash(&key), key, || 0, |_, n| *n += 1);

@@ -324,7 +324,6 @@ fn update<D, K, V, A, I, F, O>(
         }
         for (place, record) in places.iter_mut().zip(ahead) {
             *place = table.place(stable_hash(record.key()));
-            table.prefetch(*place);
         }
         let count = ahead.len();
         for (place, record) in places[..count].iter().zip(records.by_ref()) {
