@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             }
             format!("record {i:>100}")
         };
-        let key = |record: &String| record.len() as u64 % 1000;
+        let key = |record: &String| record[record.len() - 3..].to_owned();
         flow.source("records", GeneratorSource::endless(number))
             .key_by(key)
             .fold("last", String::new(), |last, record| *last = record)

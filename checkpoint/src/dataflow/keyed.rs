@@ -177,23 +177,27 @@ where
 
     fn slices(&mut self) -> std::result::Result<Again, BoxError> {
         let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
-        let start = Instant::now();
-        loop {
-            if sealing.waiting_bytes.load(Ordering::Relaxed) > CAPTURED_BYTES_MAX {
-                return Ok(Again::Soon);
-            }
+        if sealing.waiting_bytes.load(Ordering::Relaxed) > CAPTURED_BYTES_MAX {
+            return Ok(Again::Soon);
+        }
+        let (start, mut ready) = (Instant::now(), Vec::new());
+        let slice = loop {
             let slice = self.table.seal_slice(SLICE_SLOTS, |group, block| {
-                sealing.waiting_bytes.fetch_add(block.raw_bytes(), Ordering::Relaxed);
-                // The receiver is gone only if its task failed, which the outcome will say.
-                let _ = sealing.blocks.send(Captured::Block(group, block));
+                ready.push((group, block));
             })?;
-            let elapsed = start.elapsed();
-            sealing.stall = sealing.stall.max(elapsed);
-            match slice {
-                SealSlice::Done => break,
-                SealSlice::More if elapsed >= SLICE_BUDGET => return Ok(Again::Now),
-                SealSlice::More => {}
+            if slice == SealSlice::Done || start.elapsed() >= SLICE_BUDGET {
+                break slice;
             }
+        };
+        sealing.stall = sealing.stall.max(start.elapsed());
+        // Not before: a thread that wakes up to compress may take the core.
+        for (group, block) in ready {
+            sealing.waiting_bytes.fetch_add(block.raw_bytes(), Ordering::Relaxed);
+            // The receiver is gone only if its task failed, which the outcome will say.
+            let _ = sealing.blocks.send(Captured::Block(group, block));
+        }
+        if slice == SealSlice::More {
+            return Ok(Again::Now);
         }
         if let Some(Sealing { sealed, snapshot, stall, blocks, .. }) = self.sealing.take() {
             let _ = blocks.send(Captured::All);

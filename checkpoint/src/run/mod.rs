@@ -100,10 +100,29 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("highwater-io")
+        .on_thread_start(yield_to_workers)
         .enable_all()
         .build()
         .expect("the process can start two threads")
 });
+
+/// Lets workers go first. A thread that wakes up to compress would else take the core from a
+/// worker in the middle of a seal, and keep it until the next tick of the kernel's clock: ten
+/// milliseconds on many machines. Batch threads wait for the tick instead.
+fn yield_to_workers() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        let priority = ThreadPriority::Min;
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, batch) {
+            tracing::debug!(?error, "background threads may interrupt workers");
+        }
+    }
+}
 
 impl Run {
     /// Runs `task` on tokio's threads.
