@@ -46,6 +46,8 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     participant: Participant<T>,
     worker: usize,
     sealing: Option<Sealing>,
+    /// Blocks that are written come back, for their memory.
+    written: (mpsc::Sender<EntryBlock>, mpsc::Receiver<EntryBlock>),
 }
 
 /// A seal whose slices are not all cut.
@@ -77,7 +79,7 @@ where
         table: KeyedTable<K, V, C>,
         worker: usize,
     ) -> Self {
-        KeyedState { table, participant, worker, sealing: None }
+        KeyedState { table, participant, worker, sealing: None, written: mpsc::channel() }
     }
 
     /// The entries.
@@ -149,8 +151,9 @@ where
             return run.spawn(async move { Ok(state) });
         }
         let header = run.segment_header(&state.uid, kind, (self.worker, epoch), &owned);
+        let written = self.written.0.clone();
         run.clone().spawn(async move {
-            let encode = move || write_segment(header, &blocks, &waiting_bytes);
+            let encode = move || write_segment(header, &blocks, &waiting_bytes, &written);
             let encoded = tokio::task::spawn_blocking(encode).await.map_err(task_failed)?;
             let Some((parts, summary)) = encoded else { return Ok(state) };
             if summary.entries == 0 && kind == SegmentKind::Delta {
@@ -179,6 +182,9 @@ where
         let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
         if sealing.waiting_bytes.load(Ordering::Relaxed) > CAPTURED_BYTES_MAX {
             return Ok(Again::Soon);
+        }
+        for block in self.written.1.try_iter() {
+            self.table.recycle(block);
         }
         let (start, mut ready) = (Instant::now(), Vec::new());
         let slice = loop {
@@ -263,6 +269,7 @@ fn write_segment(
     header: SegmentHeader,
     blocks: &mpsc::Receiver<Captured>,
     waiting_bytes: &AtomicUsize,
+    written: &mpsc::Sender<EntryBlock>,
 ) -> Option<Encoded> {
     let mut writer = SegmentWriter::new(header);
     let mut parts = Vec::new();
@@ -272,6 +279,8 @@ fn write_segment(
                 writer.block(group, &block);
                 waiting_bytes.fetch_sub(block.raw_bytes(), Ordering::Relaxed);
                 parts.push(writer.take_ready());
+                // Nobody takes it when the dataflow was stopped.
+                let _ = written.send(block);
             }
             Captured::All => {
                 let (rest, summary) = writer.finish();

@@ -49,6 +49,7 @@ pub struct KeyedTable<K, V, C> {
     changed: u64,
     live: u64,
     seal: Option<Seal>,
+    spare: Spare,
     codec: PhantomData<fn() -> C>,
 }
 
@@ -76,6 +77,7 @@ struct Seal {
     slot: usize,
     /// What is captured and not handed out, per group.
     captured: Vec<Vec<EntryBlock>>,
+    spare: Spare,
     /// The first failure of an encoding; reported by the next slice.
     failed: Option<BoxError>,
 }
@@ -93,6 +95,34 @@ pub struct Place {
 pub struct Cursor {
     group: usize,
     slot: usize,
+}
+
+/// Blocks whose memory is used again: to touch fresh pages is most of what a capture would cost.
+#[derive(Default)]
+struct Spare {
+    blocks: Vec<(EntryBlock, usize)>,
+    bytes: usize,
+}
+
+/// Bytes of blocks that are kept for the next captures, of one operator on one worker. Writing keeps
+/// up with capturing, so a few blocks go round; a large state must not hold as many as it has.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+
+impl Spare {
+    fn put(&mut self, mut block: EntryBlock) {
+        let bytes = block.raw_bytes();
+        if self.bytes + bytes <= SPARE_BYTES_MAX {
+            block.clear();
+            self.bytes += bytes;
+            self.blocks.push((block, bytes));
+        }
+    }
+
+    fn take(&mut self) -> EntryBlock {
+        let Some((block, bytes)) = self.blocks.pop() else { return EntryBlock::new() };
+        self.bytes -= bytes;
+        block
+    }
 }
 
 /// What a slice of a seal left to do.
@@ -135,7 +165,7 @@ impl Seal {
     fn capture<K, V, C: Codec<K> + Codec<V>>(&mut self, group: usize, key: &K, value: Option<&V>) {
         let blocks = &mut self.captured[group];
         if blocks.last().is_none_or(|block| block.raw_bytes() >= BLOCK_BYTES_MAX) {
-            blocks.push(EntryBlock::new());
+            blocks.push(self.spare.take());
         }
         let block = blocks.last_mut().expect("one was pushed if there was none");
         let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode(key, bytes);
@@ -182,6 +212,7 @@ where
             changed: 0,
             live: 0,
             seal: None,
+            spare: Spare::default(),
             codec: PhantomData,
         }
     }
@@ -437,11 +468,21 @@ where
             group: 0,
             slot: 0,
             captured: self.groups.iter().map(|_| Vec::new()).collect(),
+            spare: std::mem::take(&mut self.spare),
             failed: None,
         });
         self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
         self.changed = 0;
         kind
+    }
+
+    /// Takes back a block that was handed out and is written: its memory serves for a later one.
+    pub fn recycle(&mut self, block: EntryBlock) {
+        let spare = match &mut self.seal {
+            Some(seal) => &mut seal.spare,
+            None => &mut self.spare,
+        };
+        spare.put(block);
     }
 
     /// Scans up to `slots` buckets on, handing out each group's entries when the group is done, in
@@ -466,6 +507,7 @@ where
                 return Err(error);
             }
             if seal.group == self.groups.len() {
+                self.spare = std::mem::take(&mut seal.spare);
                 self.seal = None;
                 return Ok(SealSlice::Done);
             }

@@ -55,6 +55,7 @@ impl Harness {
     fn slice(&mut self, slots: usize) {
         let Some((at_begin, kind, mut entries)) = self.sealing.take() else { return };
         let mut last_group = 0;
+        let mut written = Vec::new();
         let slice = self
             .table
             .seal_slice(slots, |group, block| {
@@ -63,8 +64,10 @@ impl Harness {
                 for (key, value) in decode(&block) {
                     assert!(entries.insert(key, value).is_none(), "T3: {key} captured twice");
                 }
+                written.push(block);
             })
             .unwrap();
+        written.into_iter().for_each(|block| self.table.recycle(block));
         if slice == SealSlice::More {
             self.sealing = Some((at_begin, kind, entries));
             return;
