@@ -67,7 +67,9 @@ impl Harness {
                 written.push(block);
             })
             .unwrap();
-        written.into_iter().for_each(|block| self.table.recycle(block));
+        for block in written {
+            self.table.recycle(block);
+        }
         if slice == SealSlice::More {
             self.sealing = Some((at_begin, kind, entries));
             return;
