@@ -23,6 +23,9 @@
 //! * **K5** Nothing that the job did not write is overwritten or deleted; a target that holds
 //!   something else is an error of `begin`.
 //!
+//! In return, what one writer has prepared is committed in the order of its epochs, one `commit` at a
+//! time; commits of different writers run side by side.
+//!
 //! `highwater::testing::check_sink` puts a sink through K1 to K4.
 
 use highwater_checkpoint::Epoch;

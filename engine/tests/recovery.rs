@@ -357,6 +357,33 @@ fn regression_a_slow_prepare_does_not_fall_out_of_the_next_epochs_checkpoint() {
     check_updates(collected.records(), &input, "after a slow prepare");
 }
 
+/// Who writes the last value of a key over the one before must be given them in that order.
+#[test]
+fn regression_a_slow_commit_is_not_overtaken_by_that_of_a_later_epoch() {
+    let input = input(20_000);
+    let (store, collected) = (Location::memory(), Collected::new());
+    let (under_way, commits) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let counter = Arc::clone(&commits);
+    let sink = Hooked::new(&collected, move |step, _| {
+        if step == Step::Commit {
+            assert_eq!(under_way.fetch_add(1, Ordering::AcqRel), 0, "two commits at once");
+            // What would wrongly overtake gets the time for it.
+            let is_slow = counter.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+            std::thread::sleep(Duration::from_millis(if is_slow { 20 } else { 0 }));
+            under_way.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(())
+    });
+    let slowly = |_: &Run, n: u64| {
+        if n.is_multiple_of(100) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    count(job(&store, 1), &input, Emit::LastPerStep, &sink, slowly).unwrap();
+    assert!(commits.load(Ordering::Relaxed) > 2, "nothing could have been overtaken");
+    check_last(&collected.records(), &input, "after slow commits");
+}
+
 /// Runs a job whose sink goes wrong at `step`, `how`; then one that does not.
 fn sink_goes_wrong(step: Step, how: fn() -> BoxError) {
     let input = input(10_000);

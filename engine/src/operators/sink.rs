@@ -65,7 +65,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             worker,
             writer: None,
             participant,
-            prepared: Arc::default(),
+            prepared: Arc::new(Mutex::new(Pending::new())),
             before: None,
             shared: Arc::clone(&shared),
         };
@@ -125,11 +125,31 @@ fn recover_at_setup<T: 'static, S: Sink<T>>(flow: &Flow<'_>, sink: &Arc<S>, run:
 }
 
 /// What is prepared and not known to be committed, by epoch.
-type Prepared<C> = Arc<Mutex<BTreeMap<Epoch, Pending<C>>>>;
+type Prepared<C> = Arc<Mutex<Pending<C>>>;
 
 struct Pending<C> {
-    committables: Vec<C>,
+    by_epoch: BTreeMap<Epoch, Vec<C>>,
+    /// Epochs before this one are complete; none when all are.
+    incomplete: Option<Epoch>,
+    /// A task takes up, one after the other, whatever is complete.
     is_committing: bool,
+}
+
+impl<C: Clone> Pending<C> {
+    fn new() -> Self {
+        Pending { by_epoch: BTreeMap::new(), incomplete: Some(Epoch(0)), is_committing: false }
+    }
+
+    /// What is complete, in the order of epochs. If that is nothing, the task that asks has ended.
+    fn next_commit(&mut self) -> Option<(Vec<Epoch>, Vec<C>)> {
+        let is_complete =
+            |epoch: Epoch| self.incomplete.is_none_or(|incomplete| epoch < incomplete);
+        let complete = self.by_epoch.iter().take_while(|(epoch, _)| is_complete(**epoch));
+        let (epochs, committables): (Vec<_>, Vec<_>) =
+            complete.map(|(epoch, committables)| (*epoch, committables.clone())).unzip();
+        self.is_committing = !epochs.is_empty();
+        self.is_committing.then(|| (epochs, committables.into_iter().flatten().collect()))
+    }
 }
 
 struct Writing<T, S: Sink<T>> {
@@ -218,36 +238,37 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
         Ok(())
     }
 
-    /// Commits, elsewhere, what the frontier of complete checkpoints has passed.
+    /// Commits, elsewhere, what the frontier of complete checkpoints has passed: one commit at a
+    /// time, so that they are made in the order of epochs, and what is complete meanwhile is one.
     fn commit(&mut self, incomplete: Option<Epoch>) {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let complete = prepared.iter_mut().filter(|(epoch, pending)| {
-            incomplete.is_none_or(|incomplete| **epoch < incomplete) && !pending.is_committing
-        });
-        let (mut epochs, mut committables) = (Vec::new(), Vec::new());
-        for (epoch, pending) in complete {
-            pending.is_committing = true;
-            epochs.push(*epoch);
-            committables.extend(pending.committables.iter().cloned());
-        }
-        drop(prepared);
-        if epochs.is_empty() {
+        let mut pending = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.incomplete = incomplete;
+        if pending.is_committing {
             return;
         }
+        let Some(mut next) = pending.next_commit() else { return };
+        drop(pending);
         let (sink, run) = (Arc::clone(&self.sink), self.run.clone());
         let (prepared, shared) = (Arc::clone(&self.prepared), Arc::clone(&self.shared));
         let committing = self.shared.run.spawn_blocking(move || {
-            let outcome =
-                if committables.is_empty() { Ok(()) } else { sink.commit(&run, committables) };
             let control = shared.run.control();
-            if let Err(error) = outcome {
-                control.fail(Error::Sink { uid: run.uid, error });
-                return;
-            }
-            let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
-            for epoch in epochs {
-                prepared.remove(&epoch);
-                control.commit_done();
+            loop {
+                let (epochs, committables) = next;
+                let outcome =
+                    if committables.is_empty() { Ok(()) } else { sink.commit(&run, committables) };
+                if let Err(error) = outcome {
+                    control.fail(Error::Sink { uid: run.uid, error });
+                    return;
+                }
+                let mut pending = prepared.lock().unwrap_or_else(PoisonError::into_inner);
+                for epoch in epochs {
+                    pending.by_epoch.remove(&epoch);
+                    control.commit_done();
+                }
+                next = match pending.next_commit() {
+                    Some(next) => next,
+                    None => return,
+                };
             }
         });
         // A commit that panics is never done: without this the run would wait for it.
@@ -267,8 +288,8 @@ fn snapshot<C: serde::Serialize>(
     epoch: Epoch,
     committables: Vec<C>,
 ) -> serde_json::Result<Vec<serde_json::Value>> {
-    let mut prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
-    prepared.insert(epoch, Pending { committables, is_committing: false });
-    let until = prepared.range(..=epoch).flat_map(|(_, pending)| &pending.committables);
+    let mut pending = prepared.lock().unwrap_or_else(PoisonError::into_inner);
+    pending.by_epoch.insert(epoch, committables);
+    let until = pending.by_epoch.range(..=epoch).flat_map(|(_, committables)| committables);
     until.map(serde_json::to_value).collect()
 }
