@@ -4,12 +4,10 @@
 //! as the beginning of a step or an epoch; that its `committed` capability moves is what every
 //! sink sees as the permission to commit. Worker 0 holds them; the others drop theirs at once.
 
-#![expect(clippy::disallowed_methods, reason = "is the clock")]
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -21,7 +19,7 @@ use super::driver::{Driver, Signalled};
 use super::scope::{Signal, Tail};
 use crate::coordinator::Event;
 use crate::pacing::{Pacing, STEP_MIN};
-use crate::run::{Run, now_ms};
+use crate::run::Run;
 use crate::time::{Epoch, EpochTime};
 
 type Signals<'scope, T> = StreamVec<'scope, T, Signal>;
@@ -55,7 +53,7 @@ pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
             tail,
             exhausted,
             epoch: run.first_epoch(),
-            started: Instant::now(),
+            started: run.now(),
             run,
         });
         move |_| {
@@ -77,14 +75,14 @@ struct Clock<T: Timestamp> {
     tail: Tail<T>,
     exhausted: Exhausted<T>,
     epoch: Epoch,
-    started: Instant,
+    started: Duration,
     run: Arc<Run>,
 }
 
 impl<T: Timestamp + EpochTime> Clock<T> {
     /// Returns whether to be scheduled again.
     fn tick(&mut self) -> bool {
-        let now = self.started.elapsed();
+        let now = self.run.now().saturating_sub(self.started);
         if !self.driver.borrow().has_started() {
             if self.run.control().is_ready() {
                 self.start(now);
@@ -120,7 +118,7 @@ impl<T: Timestamp + EpochTime> Clock<T> {
         if driver.is_closing() {
             return;
         }
-        let now_ms = now_ms();
+        let now_ms = self.run.now_ms();
         let is_empty =
             |probe: &probe::Handle<T>| probe.with_frontier(|frontier| frontier.is_empty());
         let sources_ended = self.exhausted.borrow().as_ref().is_some_and(is_empty);

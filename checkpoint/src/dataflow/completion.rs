@@ -14,7 +14,7 @@ use super::driver::Driver;
 use super::participant::frontier_epoch;
 use crate::coordinator::Event;
 use crate::metadata::Acknowledgement;
-use crate::run::{Run, now_ms};
+use crate::run::Run;
 use crate::time::EpochTime;
 
 /// Sends all acknowledgements to worker 0 and feeds them, and their frontier, to its driver.
@@ -45,7 +45,7 @@ pub(super) fn completion<T: Timestamp + EpochTime>(
             let before = frontier_epoch(frontiers[0].frontier());
             if driver.has_started() && durable_before != Some(before) {
                 durable_before = Some(before);
-                driver.feed(Event::Durable { before, now_ms: now_ms() });
+                driver.feed(Event::Durable { before, now_ms: run.now_ms() });
             }
             driver.poll();
             // A metadata write may outlive the last acknowledgement.

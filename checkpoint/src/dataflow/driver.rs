@@ -9,7 +9,7 @@ use timely::scheduling::{Activator, SyncActivator};
 use crate::coordinator::{Action, Coordinator, CoordinatorConfig, Event, Start};
 use crate::error::Error;
 use crate::metadata::CheckpointMetadata;
-use crate::run::{CheckpointReport, Run, now_ms};
+use crate::run::{CheckpointReport, Run};
 use crate::time::Epoch;
 
 /// What the clock operator has to do, for it holds the capabilities.
@@ -67,7 +67,7 @@ impl Driver {
         let start = Start {
             checkpoint: self.run.start().clone(),
             retained: self.run.retained().to_vec(),
-            now_ms: now_ms(),
+            now_ms: self.run.now_ms(),
         };
         let coordinator = Coordinator::new(config, start);
         self.run.status().begun(coordinator.epoch());
@@ -166,8 +166,8 @@ impl Driver {
                 let run = Arc::clone(&self.run);
                 let replaced = segments.iter().map(|segment| segment.object.clone()).collect();
                 let name = uid.clone();
-                let folding = self.run.spawn_blocking(move || {
-                    let folded = run.fold(&name, &segments);
+                let folding = self.run.spawn_heavy(async move {
+                    let folded = run.fold(&name, &segments).await;
                     if let Err(error) = &folded {
                         tracing::warn!(uid = name, %error, "segments are not folded yet");
                     }

@@ -10,16 +10,15 @@
 //!         (batches between the slices)
 //! ```
 
-#![expect(clippy::disallowed_methods, reason = "bounds the time that a seal takes of a worker")]
-
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use timely::progress::Timestamp;
+use tokio::sync::mpsc as tokio_mpsc;
 
 use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
@@ -53,7 +52,7 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
 /// A seal whose slices are not all cut.
 struct Sealing {
     sealed: Sealed,
-    blocks: mpsc::Sender<Captured>,
+    blocks: tokio_mpsc::UnboundedSender<Captured>,
     waiting_bytes: Arc<AtomicUsize>,
     snapshot: Snapshot,
     stall: Duration,
@@ -126,12 +125,12 @@ where
             self.participant.submit(sealed, 0, async move { Ok(state) });
             return closed;
         }
-        let start = Instant::now();
+        let start = self.participant.run().now();
         let kind = self.table.begin_seal();
-        let (blocks, receiver) = mpsc::channel();
+        let (blocks, receiver) = tokio_mpsc::unbounded_channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let snapshot = self.snapshot(sealed.epoch, kind, receiver, Arc::clone(&waiting_bytes));
-        let stall = start.elapsed();
+        let stall = self.participant.run().now().saturating_sub(start);
         self.sealing = Some(Sealing { sealed, blocks, waiting_bytes, snapshot, stall });
         closed
     }
@@ -141,7 +140,7 @@ where
         &self,
         epoch: Epoch,
         kind: SegmentKind,
-        blocks: mpsc::Receiver<Captured>,
+        blocks: tokio_mpsc::UnboundedReceiver<Captured>,
         waiting_bytes: Arc<AtomicUsize>,
     ) -> Snapshot {
         let run = Arc::clone(self.participant.run());
@@ -153,8 +152,8 @@ where
         let header = run.segment_header(&state.uid, kind, (self.worker, epoch), &owned);
         let written = self.written.0.clone();
         run.clone().spawn(async move {
-            let encode = move || write_segment(header, &blocks, &waiting_bytes, &written);
-            let encoded = tokio::task::spawn_blocking(encode).await.map_err(task_failed)?;
+            let encode = write_segment(header, blocks, waiting_bytes, written);
+            let encoded = run.spawn_heavy(encode).await.map_err(task_failed)?;
             let Some((parts, summary)) = encoded else { return Ok(state) };
             if summary.entries == 0 && kind == SegmentKind::Delta {
                 return Ok(state);
@@ -186,16 +185,17 @@ where
         for block in self.written.1.try_iter() {
             self.table.recycle(block);
         }
-        let (start, mut ready) = (Instant::now(), Vec::new());
+        let run = self.participant.run();
+        let (start, mut ready) = (run.now(), Vec::new());
         let slice = loop {
             let slice = self.table.seal_slice(SLICE_SLOTS, |group, block| {
                 ready.push((group, block));
             })?;
-            if slice == SealSlice::Done || start.elapsed() >= SLICE_BUDGET {
+            if slice == SealSlice::Done || run.now().saturating_sub(start) >= SLICE_BUDGET {
                 break slice;
             }
         };
-        sealing.stall = sealing.stall.max(start.elapsed());
+        sealing.stall = sealing.stall.max(run.now().saturating_sub(start));
         // Not before: a thread that wakes up to compress may take the core.
         for (group, block) in ready {
             sealing.waiting_bytes.fetch_add(block.raw_bytes(), Ordering::Relaxed);
@@ -265,15 +265,15 @@ where
 }
 
 /// None, if the dataflow was stopped in the middle of the seal.
-fn write_segment(
+async fn write_segment(
     header: SegmentHeader,
-    blocks: &mpsc::Receiver<Captured>,
-    waiting_bytes: &AtomicUsize,
-    written: &mpsc::Sender<EntryBlock>,
+    mut blocks: tokio_mpsc::UnboundedReceiver<Captured>,
+    waiting_bytes: Arc<AtomicUsize>,
+    written: mpsc::Sender<EntryBlock>,
 ) -> Option<Encoded> {
     let mut writer = SegmentWriter::new(header);
     let mut parts = Vec::new();
-    for captured in blocks {
+    while let Some(captured) = blocks.recv().await {
         match captured {
             Captured::Block(group, block) => {
                 writer.block(group, &block);

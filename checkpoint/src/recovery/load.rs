@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::error::Result;
 use crate::metadata::{SegmentKind, SegmentMetadata};
-use crate::segment::{EntryBlock, SegmentIndex, Trailer};
+use crate::segment::{BlockRun, EntryBlock, SegmentIndex, Trailer};
 use crate::store::BlobStore;
 
 /// Largest range that is fetched at once.
@@ -86,7 +86,8 @@ pub(super) async fn read_groups(
     take: &mut impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
 ) -> Result<()> {
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
-    let fetches = runs.iter().map(|run| store.get_range(object, run.bytes()));
+    let ranges: Vec<_> = runs.iter().map(BlockRun::bytes).collect();
+    let fetches = ranges.into_iter().map(|range| store.get_range(object, range));
     let mut ahead = stream::iter(fetches).buffered(RANGES_AHEAD);
     for run in &runs {
         let bytes: Bytes = ahead.next().await.expect("one fetch for each run")?;

@@ -5,18 +5,19 @@
 //! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
 //! no worker ever waits for the store.
 
-#![expect(clippy::disallowed_methods, reason = "is the one place that asks for the time of day")]
-
 mod control;
+mod executor;
 mod open;
+#[cfg(feature = "testing")]
+pub mod simulated;
 mod status;
 mod tasks;
 
 use std::future::Future;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 pub use control::Control;
+pub use executor::Executor;
 pub use status::{CheckpointReport, StateSize, Status};
 
 use crate::error::{BoxError, Result};
@@ -84,6 +85,7 @@ impl RunOptions {
 /// See the module.
 pub struct Run {
     options: RunOptions,
+    executor: Executor,
     generation: Generation,
     /// The run's own first checkpoint: what it starts from.
     start: CheckpointMetadata,
@@ -94,44 +96,14 @@ pub struct Run {
     undeleted: tokio::sync::Mutex<tasks::Undeleted>,
 }
 
-/// One runtime for the process, never shut down: a task may hold the last handle of a run, and a
-/// runtime cannot be dropped on its own threads.
-static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("highwater-io")
-        .on_thread_start(yield_to_workers)
-        .enable_all()
-        .build()
-        .expect("the process can start two threads")
-});
-
-/// Lets workers go first. A thread that wakes up to compress would else take the core from a
-/// worker in the middle of a seal, and keep it until the next tick of the kernel's clock: ten
-/// milliseconds on many machines. Batch threads wait for the tick instead.
-fn yield_to_workers() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-            set_thread_priority_and_policy, thread_native_id,
-        };
-        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        let priority = ThreadPriority::Min;
-        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, batch) {
-            tracing::debug!(?error, "background threads may interrupt workers");
-        }
-    }
-}
-
 impl Run {
-    /// Runs `task` on tokio's threads.
+    /// Runs `task` in the background.
     pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        RUNTIME.spawn(task)
+        self.executor.spawn(task)
     }
 
     /// Runs blocking `work` on a thread of its own.
@@ -140,7 +112,26 @@ impl Run {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        RUNTIME.spawn_blocking(work)
+        self.executor.spawn_heavy(async move { work() })
+    }
+
+    /// Runs `task`, which computes for long between its requests, on a thread of its own.
+    pub(crate) fn spawn_heavy<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.executor.spawn_heavy(task)
+    }
+
+    /// Time since the Unix epoch; never goes back.
+    pub(crate) fn now(&self) -> Duration {
+        self.executor.now()
+    }
+
+    /// [`now`](Run::now) in milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.executor.now_ms()
     }
 
     /// Name of the job.
@@ -223,21 +214,4 @@ impl std::fmt::Debug for Run {
             .field("restored", &self.restored)
             .finish_non_exhaustive()
     }
-}
-
-/// Blocks this thread, which must not be one of tokio's, until `task` is done.
-fn block_on<F: Future>(task: F) -> F::Output {
-    RUNTIME.block_on(task)
-}
-
-/// Milliseconds since the Unix epoch, as the process saw it when it began: never goes back, so
-/// that a clock that is set cannot stop the checkpoints.
-pub(crate) fn now_ms() -> u64 {
-    use std::time::{Instant, SystemTime, UNIX_EPOCH};
-    static BEGAN: LazyLock<(Instant, u64)> = LazyLock::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        (Instant::now(), since.map_or(0, |since| since.as_millis() as u64))
-    });
-    let (instant, began_ms) = *BEGAN;
-    began_ms + instant.elapsed().as_millis() as u64
 }

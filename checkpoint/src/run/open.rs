@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Control, Restore, Run, RunOptions, Status, block_on, now_ms};
+use super::{Control, Executor, Restore, Run, RunOptions, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
     CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, garbage,
@@ -42,6 +42,15 @@ impl Run {
     ///
     /// On a thread of a tokio runtime: it blocks. `tokio::task::spawn_blocking` has threads for it.
     pub fn open(options: RunOptions) -> Result<Arc<Run>> {
+        Run::open_on(Executor::default(), options)
+    }
+
+    /// As [`open`](Run::open), with tasks that run elsewhere than on the threads of the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Run::open).
+    pub fn open_on(executor: Executor, options: RunOptions) -> Result<Arc<Run>> {
         if options.workers == 0 {
             return Err(Error::invalid("a job needs at least one worker"));
         }
@@ -52,15 +61,23 @@ impl Run {
             return Err(Error::invalid("the checkpoint interval must be longer than zero"));
         }
         let opened = match &options.store {
-            Some(store) => block_on(open(store, &options))?,
+            Some(store) => executor.block_on(open(store, &options, &executor))?,
             None => Opened::volatile(&options),
         };
         let Opened { generation, start, restored, retained } = opened;
         let (control, status) = (Control::default(), Status::default());
         let undeleted = tokio::sync::Mutex::default();
-        let run =
-            Run { options, generation, start, restored, retained, control, status, undeleted };
-        Ok(Arc::new(run))
+        Ok(Arc::new(Run {
+            options,
+            executor,
+            generation,
+            start,
+            restored,
+            retained,
+            control,
+            status,
+            undeleted,
+        }))
     }
 }
 
@@ -100,7 +117,7 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
     }
 }
 
-async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
+async fn open(store: &BlobStore, options: &RunOptions, executor: &Executor) -> Result<Opened> {
     store.probe().await?;
     choose(&ids(store).await?, options.restore, store, options).await?;
     let generation = store.claim_generation().await?;
@@ -114,8 +131,8 @@ async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
             id: CheckpointId(head.0 + 1),
             generation,
             origin: Origin::Restore { from: restored },
-            started_ms: now_ms(),
-            completed_ms: now_ms(),
+            started_ms: executor.now_ms(),
+            completed_ms: executor.now_ms(),
             duration_ms: 0,
             bytes_written: 0,
             ..chosen.unwrap_or_else(|| empty(options))
@@ -125,7 +142,7 @@ async fn open(store: &BlobStore, options: &RunOptions) -> Result<Opened> {
             PutIfAbsent::Created => {
                 store.check_fence(generation).await?;
                 let others = retained(store, &ids).await;
-                sweep(store, generation, &start, &others);
+                sweep(store, executor, &start, &others);
                 let retained = others.into_iter().flatten().collect();
                 return Ok(Opened { generation, start, restored, retained });
             }
@@ -261,15 +278,15 @@ async fn retained(store: &BlobStore, ids: &[CheckpointId]) -> Vec<Option<Checkpo
 /// Deletes, in the background, what runs that died left behind.
 fn sweep(
     store: &BlobStore,
-    generation: Generation,
+    executor: &Executor,
     start: &CheckpointMetadata,
     others: &[Option<CheckpointMetadata>],
 ) {
     // What a damaged checkpoint refers to is not known, and it may yet be repaired.
     let Some(mut all) = others.iter().cloned().collect::<Option<Vec<_>>>() else { return };
     all.push(start.clone());
-    let store = store.clone();
-    super::RUNTIME.spawn(async move {
+    let (store, generation) = (store.clone(), start.generation);
+    executor.spawn(async move {
         let Ok(objects) = store.list(layout::SEGMENTS).await else { return };
         // Objects of this run may be named by its next checkpoint.
         let is_older =

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Run, block_on};
+use super::Run;
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
@@ -100,8 +100,8 @@ impl Run {
         let state = self.start.operators.iter().find(|state| state.uid == uid);
         match state {
             Some(state) if !owned.is_empty() => {
-                block_on(recovery::load(self.store(), &state.segments, owned, take))
-                    .map_err(|error| self.damaged(error))
+                let load = recovery::load(self.store(), &state.segments, owned, take);
+                self.executor.block_on(load).map_err(|error| self.damaged(error))
             }
             _ => Ok(()),
         }
@@ -235,19 +235,19 @@ impl Run {
     /// Otherwise `--restore none`, refused by a sink for example, would hide the job's checkpoints.
     pub fn withdraw_unless_begun(&self) {
         if self.is_durable() && !self.control.is_ready() && self.fenced().is_none() {
-            block_on(self.delete(&[self.start.id], &[]));
+            self.executor.block_on(self.delete(&[self.start.id], &[]));
         }
     }
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.
     pub fn fenced(&self) -> Option<Error> {
         let store = self.options.store.as_ref()?;
-        let fence = block_on(store.check_fence(self.generation));
+        let fence = self.executor.block_on(store.check_fence(self.generation));
         fence.err().filter(|error| error.kind() == ErrorKind::Stop)
     }
 
-    /// Blocks, for as long as it takes to read and write the segments.
-    pub(crate) fn fold(
+    /// Takes as long as it takes to read and write the segments, and compresses meanwhile.
+    pub(crate) async fn fold(
         &self,
         uid: &str,
         segments: &[SegmentMetadata],
@@ -255,7 +255,7 @@ impl Run {
         let newest = segments.iter().map(|segment| segment.epoch).max().unwrap_or_default();
         let groups = 0..self.options.key_groups.count();
         let header = self.segment_header(uid, SegmentKind::Base, (0, newest), &groups);
-        block_on(recovery::fold(self.store(), header, segments))
+        recovery::fold(self.store(), header, segments).await
     }
 
     /// Deletes what nothing names. What cannot be deleted is tried again by the next call, and at last

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::metadata::{Generation, Origin};
+use crate::run::Executor;
 use crate::run::{Restore, RunOptions};
 use crate::state::KeyGroups;
 use crate::store::faulty::{Faults, FaultyStore};
@@ -12,6 +13,10 @@ use crate::store::{Location, RetryPolicy};
 /// One attempt, which memory answers at once: shorter than the first pause.
 const HASTY: RetryPolicy =
     RetryPolicy { deadline: Duration::from_millis(15), attempt_timeout: Duration::from_secs(1) };
+
+fn block_on<F: Future>(task: F) -> F::Output {
+    Executor::default().block_on(task)
+}
 
 fn open(store: &BlobStore) -> Arc<Run> {
     Run::open(RunOptions {

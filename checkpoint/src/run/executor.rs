@@ -1,0 +1,117 @@
+//! Where a run's tasks run, and what time it is there: on the threads of the process and by its
+//! clock, or in a simulation that decides both.
+
+#![expect(clippy::disallowed_methods, reason = "is the one place that asks for the time of day")]
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
+
+/// One runtime for the process, never shut down: a task may hold the last handle of a run, and a
+/// runtime cannot be dropped on its own threads.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("highwater-io")
+        .on_thread_start(yield_to_workers)
+        .enable_all()
+        .build()
+        .expect("the process can start two threads")
+});
+
+/// Lets workers go first. A thread that wakes up to compress would else take the core from a
+/// worker in the middle of a seal, and keep it until the next tick of the kernel's clock: ten
+/// milliseconds on many machines. Batch threads wait for the tick instead.
+fn yield_to_workers() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        let priority = ThreadPriority::Min;
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, batch) {
+            tracing::debug!(?error, "background threads may interrupt workers");
+        }
+    }
+}
+
+/// Runs the tasks of a run. The default is the threads of the process; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Executor {
+    place: Place,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Place {
+    #[default]
+    Threads,
+    #[cfg(feature = "testing")]
+    Simulated(std::sync::Arc<super::simulated::Tasks>),
+}
+
+impl Executor {
+    #[cfg(feature = "testing")]
+    pub(super) fn simulated(tasks: std::sync::Arc<super::simulated::Tasks>) -> Executor {
+        Executor { place: Place::Simulated(tasks) }
+    }
+
+    /// Runs `task` in the background.
+    pub(super) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.place {
+            Place::Threads => RUNTIME.spawn(task),
+            #[cfg(feature = "testing")]
+            Place::Simulated(tasks) => tasks.spawn(task),
+        }
+    }
+
+    /// Runs `task`, which computes for long between its requests, on a thread of its own.
+    pub(super) fn spawn_heavy<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.place {
+            Place::Threads => RUNTIME.spawn_blocking(|| RUNTIME.block_on(task)),
+            #[cfg(feature = "testing")]
+            Place::Simulated(tasks) => tasks.spawn(task),
+        }
+    }
+
+    /// Blocks this thread, which must not be one of tokio's, until `task` is done.
+    pub(super) fn block_on<F: Future>(&self, task: F) -> F::Output {
+        match &self.place {
+            Place::Threads => RUNTIME.block_on(task),
+            #[cfg(feature = "testing")]
+            Place::Simulated(tasks) => tasks.block_on(task),
+        }
+    }
+
+    /// Time since the Unix epoch, as the process saw it when it began: never goes back, so that a
+    /// clock that is set cannot stop the checkpoints.
+    pub(super) fn now(&self) -> Duration {
+        match &self.place {
+            Place::Threads => {
+                static BEGAN: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
+                    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                    (Instant::now(), since.unwrap_or_default())
+                });
+                let (instant, began) = *BEGAN;
+                began + instant.elapsed()
+            }
+            #[cfg(feature = "testing")]
+            Place::Simulated(tasks) => tasks.now(),
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now().as_millis() as u64
+    }
+}
