@@ -22,8 +22,8 @@
 //! * **C1** Epochs of complete checkpoints strictly increase, and ids are dense.
 //! * **C2** At most one metadata write is under way: the next is built on its outcome.
 //! * **C3** A segment is deleted only when neither a retained checkpoint, nor the state that the
-//!   next one will refer to, nor a fold under way names it. While it is not known which of several
-//!   metadata is there under an id, nothing is deleted.
+//!   next one will refer to, nor a fold or the copy of a savepoint under way names it. While it is
+//!   not known which of several metadata is there under an id, nothing is deleted.
 //! * **C4** Once fenced, nothing more is written or deleted.
 //!
 //! # When the store does not answer
@@ -33,6 +33,7 @@
 //! the newer state follows under the next id. An epoch that was not written is not undone: its
 //! segments are part of the next checkpoint.
 
+mod savepoints;
 mod state;
 
 pub use state::{Coordinator, CoordinatorConfig, Start};
@@ -59,6 +60,24 @@ pub enum Event {
     InputEnded {
         /// Now.
         now_ms: u64,
+    },
+    /// Someone asked the job to end as if its input had.
+    DrainRequested {
+        /// Now.
+        now_ms: u64,
+    },
+    /// Someone asked for a savepoint: of the running epoch, which ends at once, or of the last one
+    /// if that has ended already.
+    SavepointRequested {
+        /// Names the request in [`Action::Savepoint`].
+        request: u64,
+        /// Now.
+        now_ms: u64,
+    },
+    /// The savepoint of this checkpoint is taken, or has failed: nobody reads its segments for it.
+    SavepointEnded {
+        /// The checkpoint.
+        id: CheckpointId,
     },
     /// A snapshot is durable. Its epoch is the first one at whose end the state was this: whoever
     /// sees several epochs end at once acknowledges the one that it was in.
@@ -106,6 +125,14 @@ pub enum Action {
     Write(Box<CheckpointMetadata>),
     /// Let sinks commit everything up to this epoch.
     Commit(Epoch),
+    /// Copy this complete checkpoint: nothing that it names is deleted until
+    /// [`Event::SavepointEnded`].
+    Savepoint {
+        /// Who asked for it.
+        requests: Vec<u64>,
+        /// The checkpoint.
+        metadata: Box<CheckpointMetadata>,
+    },
     /// Fold these segments, oldest first, into bases.
     Fold {
         /// The operator.

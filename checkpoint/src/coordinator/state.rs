@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::savepoints::Savepoints;
 use super::{Action, Event};
 use crate::metadata::{
     Acknowledgement, CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation,
@@ -54,6 +55,7 @@ pub struct Coordinator {
     /// The running epoch.
     epoch: Epoch,
     began_ms: u64,
+    last_closed: Epoch,
     /// Epochs that were closed and are not complete, with when and why.
     closed: VecDeque<Closed>,
     /// Acknowledgements of epochs that are not closed and durable yet.
@@ -73,6 +75,7 @@ pub struct Coordinator {
     /// Every segment object that was durable in this run or named when it began, and was not
     /// deleted yet.
     known: BTreeSet<String>,
+    savepoints: Savepoints,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,7 @@ impl Coordinator {
             phase: Phase::Running,
             epoch: start.epoch.next(),
             began_ms: now_ms,
+            last_closed: start.epoch,
             closed: VecDeque::new(),
             waiting: BTreeMap::new(),
             durable_before: Some(start.epoch.next()),
@@ -131,6 +135,7 @@ impl Coordinator {
             bytes_since_checkpoint: 0,
             known: retained.iter().flat_map(objects).map(str::to_owned).collect(),
             retained,
+            savepoints: Savepoints::default(),
             config,
         }
     }
@@ -171,13 +176,22 @@ impl Coordinator {
                 actions
             }
             Event::InputEnded { now_ms } if self.phase == Phase::Running => {
-                self.close(now_ms, Origin::EndOfInput);
-                self.phase = Phase::Closing;
-                let mut actions = vec![Action::End];
-                actions.extend(self.settle(now_ms));
-                actions
+                self.end(now_ms, Origin::EndOfInput)
             }
-            Event::StopRequested { .. } | Event::InputEnded { .. } => Vec::new(),
+            Event::DrainRequested { now_ms } if self.phase == Phase::Running => {
+                self.end(now_ms, Origin::Drain)
+            }
+            Event::StopRequested { .. }
+            | Event::InputEnded { .. }
+            | Event::DrainRequested { .. } => Vec::new(),
+            Event::SavepointRequested { request, now_ms } => {
+                self.request_savepoint(request, now_ms)
+            }
+            Event::SavepointEnded { id } => {
+                self.savepoints.ended(id);
+                // What nothing else needs goes with the next checkpoint.
+                Vec::new()
+            }
             Event::Acknowledged(acknowledgement) => {
                 self.waiting.entry(acknowledgement.epoch).or_default().push(acknowledgement);
                 Vec::new()
@@ -197,6 +211,7 @@ impl Coordinator {
     }
 
     fn close(&mut self, at_ms: u64, origin: Origin) {
+        self.last_closed = self.epoch;
         self.closed.push_back(Closed { epoch: self.epoch, at_ms, durable_ms: at_ms, origin });
     }
 
@@ -207,6 +222,24 @@ impl Coordinator {
         let mut actions = vec![Action::Begin(self.epoch)];
         actions.extend(self.settle(now_ms));
         actions
+    }
+
+    /// Ends the last epoch, and with it the input.
+    fn end(&mut self, now_ms: u64, origin: Origin) -> Vec<Action> {
+        self.close(now_ms, origin);
+        self.phase = Phase::Closing;
+        let mut actions = vec![Action::End];
+        actions.extend(self.settle(now_ms));
+        actions
+    }
+
+    fn request_savepoint(&mut self, request: u64, now_ms: u64) -> Vec<Action> {
+        // Once the last epoch is closed its checkpoint is what there is to take, and is not
+        // complete: the phase would be another.
+        let is_running = self.phase == Phase::Running;
+        let epoch = if is_running { self.epoch } else { self.last_closed };
+        self.savepoints.request(request, epoch);
+        if is_running { self.begin(now_ms, Origin::Savepoint) } else { Vec::new() }
     }
 
     /// Takes up what is both closed and durable, in whichever order it became so: where no operator
@@ -291,6 +324,7 @@ impl Coordinator {
         };
         self.bytes_since_checkpoint -= complete.bytes_written;
         let mut actions = vec![Action::Commit(epoch)];
+        actions.extend(self.savepoints.completed(&complete));
         actions.extend(self.folds());
         actions.extend(self.retire(complete));
         actions.extend(self.write_next());
@@ -319,7 +353,7 @@ impl Coordinator {
     fn retire(&mut self, metadata: CheckpointMetadata) -> Option<Action> {
         // What a run writes when it begins is a copy: with a newer one it only takes up a place.
         let (copies, mut kept): (VecDeque<_>, VecDeque<_>) =
-            self.retained.drain(..).partition(|m| matches!(m.origin, Origin::Restore { .. }));
+            self.retained.drain(..).partition(|metadata| metadata.origin.is_copy());
         kept.push_back(metadata);
         let excess = kept.len().saturating_sub(self.config.retain.max(1));
         let checkpoints: Vec<_> =
@@ -339,7 +373,8 @@ impl Coordinator {
             let current = operator.segments.iter().map(|segment| segment.object.as_str());
             current.chain(operator.folding.iter().map(String::as_str))
         });
-        let retained = self.retained.iter().chain(&self.writing).flat_map(objects);
+        let retained = self.retained.iter().chain(&self.writing);
+        let retained = retained.chain(self.savepoints.copying()).flat_map(objects);
         running.chain(retained).collect()
     }
 

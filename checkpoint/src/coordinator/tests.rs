@@ -132,6 +132,9 @@ fn show(action: &Action) -> String {
             let ids: Vec<_> = checkpoints.iter().map(ToString::to_string).collect();
             format!("delete {:?}: {}", ids, segments.join(" "))
         }
+        Action::Savepoint { requests, metadata } => {
+            format!("copy {} of {} for {requests:?}", metadata.id, metadata.epoch)
+        }
         Action::Finish => "finish".into(),
         Action::Abandon { newer } => format!("abandon to {newer}"),
     }
@@ -246,6 +249,83 @@ fn the_end_of_input_ends_the_job_with_a_checkpoint_of_everything() {
     assert_eq!(job.all_durable(7), ["write 2 of e1: a"]);
     assert_eq!(job.written.as_ref().map(|m| m.origin), Some(Origin::EndOfInput));
     assert_eq!(job.written(2, 1), ["commit e1", "delete [\"1\"]: ", "finish"]);
+}
+
+#[test]
+fn a_drain_ends_the_job_as_the_end_of_input_does() {
+    let mut job = job();
+    assert_eq!(job.step(Event::DrainRequested { now_ms: 5 }), ["end"]);
+    assert_eq!(job.step(Event::StopRequested { now_ms: 6 }), NOTHING, "it ends anyway");
+    assert_eq!(job.step(Event::InputEnded { now_ms: 6 }), NOTHING, "because of the drain");
+    assert_eq!(job.all_durable(7), ["write 2 of e1:"]);
+    let metadata = job.written.clone().expect("it is being written");
+    assert_eq!((metadata.origin, metadata.input_ended), (Origin::Drain, false), "more may come");
+    assert_eq!(job.written(2, 1), ["commit e1", "delete [\"1\"]: ", "finish"]);
+}
+
+fn savepoint(request: u64, now_ms: u64) -> Event {
+    Event::SavepointRequested { request, now_ms }
+}
+
+#[test]
+fn a_savepoint_ends_the_epoch_at_once_and_is_of_its_checkpoint() {
+    let mut job = job();
+    assert_eq!(job.step(savepoint(7, 3)), ["begin e2"]);
+    assert_eq!(job.coordinator.next_begin_ms(), None, "one checkpoint at a time");
+    assert_eq!(job.durable(2, 9), ["write 2 of e1:"]);
+    assert_eq!(job.written.as_ref().map(|m| m.origin), Some(Origin::Savepoint));
+    assert_eq!(job.written(2, 1), ["commit e1", "copy 2 of e1 for [7]", "delete [\"1\"]: "]);
+    assert_eq!(job.coordinator.next_begin_ms(), Some(103), "the job goes on");
+}
+
+#[test]
+fn a_savepoint_during_a_checkpoint_is_of_the_next_one() {
+    let mut job = job();
+    job.time(100);
+    assert_eq!(job.step(savepoint(1, 110)), ["begin e3"]);
+    assert_eq!(job.durable(2, 120), ["write 2 of e1:"]);
+    assert_eq!(job.written(2, 1), ["commit e1", "delete [\"1\"]: "]);
+    assert_eq!(job.durable(3, 130), ["write 3 of e2:"]);
+    assert_eq!(job.written(3, 2), ["commit e2", "copy 3 of e2 for [1]"]);
+}
+
+#[test]
+fn one_checkpoint_serves_all_who_asked_before_it() {
+    let mut job = job();
+    job.step(savepoint(1, 1));
+    job.step(savepoint(2, 2));
+    assert_eq!(job.durable(3, 9), ["write 2 of e2:"]);
+    assert_eq!(job.written(2, 2)[..2], ["commit e2", "copy 2 of e2 for [1, 2]"]);
+}
+
+#[test]
+fn a_savepoint_of_a_job_that_ends_is_of_its_last_checkpoint() {
+    for (end, begins) in [
+        (Event::StopRequested { now_ms: 5 }, "begin e2"),
+        (Event::DrainRequested { now_ms: 5 }, "end"),
+        (Event::InputEnded { now_ms: 5 }, "end"),
+    ] {
+        let mut job = job();
+        assert_eq!(job.step(end), [begins]);
+        assert_eq!(job.step(savepoint(3, 6)), NOTHING, "no epoch follows");
+        assert_eq!(job.all_durable(9), ["write 2 of e1:"]);
+        let actions = ["commit e1", "copy 2 of e1 for [3]", "delete [\"1\"]: ", "finish"];
+        assert_eq!(job.written(2, 1), actions);
+    }
+}
+
+#[test]
+fn nothing_that_is_copied_is_deleted_before_the_copy_has_ended() {
+    let mut job = job();
+    job.step(savepoint(1, 0));
+    job.acknowledge(1, 0, &[base("a", 1)]);
+    job.durable(2, 0);
+    assert_eq!(job.written(2, 1)[1], "copy 2 of e1 for [1]");
+    // Two checkpoints are retained: the third retires the one that is copied, whose base is void.
+    assert_eq!(job.checkpoint(3, 2, &[base("b", 2)]), ["commit e2"]);
+    assert_eq!(job.checkpoint(4, 3, &[]), ["commit e3", "delete [\"2\"]: "]);
+    assert_eq!(job.step(Event::SavepointEnded { id: CheckpointId(2) }), NOTHING);
+    assert_eq!(job.checkpoint(5, 4, &[]), ["commit e4", "delete [\"3\"]: a"]);
 }
 
 #[test]

@@ -184,6 +184,7 @@ impl Driver {
                     self.run.spawn(async move { run.delete(&checkpoints, &segments).await });
                 }
             }
+            Action::Savepoint { .. } => {}
             Action::Abandon { newer } => {
                 let ours = self.run.generation();
                 self.run.control().fail(Error::Fenced { ours, newer });

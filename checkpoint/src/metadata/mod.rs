@@ -52,12 +52,30 @@ pub enum Origin {
         /// The checkpoint that was restored.
         from: Option<CheckpointId>,
     },
+    /// A run began, from a savepoint or from a checkpoint elsewhere, whose segments were copied
+    /// into the job's folder. Holds nothing that its source did not.
+    Fork {
+        /// The checkpoint's id where it was taken.
+        from: CheckpointId,
+    },
     /// The interval had passed.
     Interval,
+    /// Somebody asked for a savepoint, and this is the checkpoint that it was copied from.
+    Savepoint,
     /// The job was asked to stop; it resumes from here.
     Stop,
     /// The input had ended; nothing is left to do.
     EndOfInput,
+    /// The job was asked to end as if its input had: windows have fired and totals were emitted,
+    /// though there may be more to read.
+    Drain,
+}
+
+impl Origin {
+    /// Whether it is the first checkpoint of a run: a copy of what the run started from.
+    pub fn is_copy(self) -> bool {
+        matches!(self, Origin::Restore { .. } | Origin::Fork { .. })
+    }
 }
 
 /// A completed checkpoint: everything needed to start from it with any number of workers.

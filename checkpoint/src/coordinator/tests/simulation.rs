@@ -70,8 +70,7 @@ impl Store {
 
     /// Those that a run has completed, not the copies with which runs begin.
     fn completed(&self) -> usize {
-        let is_copy = |m: &&CheckpointMetadata| matches!(m.origin, Origin::Restore { .. });
-        self.checkpoints.values().filter(|m| !is_copy(m)).count()
+        self.checkpoints.values().filter(|m| !m.origin.is_copy()).count()
     }
 }
 
@@ -184,6 +183,11 @@ struct Run<'a> {
     late: Vec<CheckpointMetadata>,
     folding: Vec<(&'static str, Vec<SegmentMetadata>)>,
     folds: u32,
+    /// Complete checkpoints that are being copied.
+    copying: Vec<CheckpointMetadata>,
+    copied: u32,
+    /// Requests that were not served yet, each with the epoch that was running.
+    savepoints: Vec<(u64, Epoch)>,
     /// The newest checkpoint that the coordinator knows to be complete.
     newest: (CheckpointId, Epoch),
     is_over: bool,
@@ -248,6 +252,9 @@ impl<'a> Run<'a> {
             late: Vec::new(),
             folding: Vec::new(),
             folds: 0,
+            copying: Vec::new(),
+            copied: 0,
+            savepoints: Vec::new(),
             newest,
             is_over: false,
             is_fenced: false,
@@ -260,7 +267,8 @@ impl<'a> Run<'a> {
         for action in actions {
             self.perform(action);
         }
-        for metadata in self.store.checkpoints.values().chain(&self.writing) {
+        let copying = self.copying.iter();
+        for metadata in self.store.checkpoints.values().chain(&self.writing).chain(copying) {
             self.store.check(metadata);
         }
         for (_, segments) in &self.folding {
@@ -288,6 +296,16 @@ impl<'a> Run<'a> {
                 assert_eq!(Some(epoch), newest.map(|newest| newest.epoch), "what is complete");
                 assert!(epoch > self.newest.1, "commits go up");
                 self.newest = newest.map(|newest| (newest.id, newest.epoch)).expect("as above");
+            }
+            Action::Savepoint { requests, metadata } => {
+                assert_eq!(metadata.epoch, self.newest.1, "of what is complete");
+                for request in requests {
+                    let at = self.savepoints.iter().position(|(asked, _)| *asked == request);
+                    let (_, epoch) = self.savepoints.remove(at.expect("served once"));
+                    assert!(metadata.epoch >= epoch, "what was there when it was asked for");
+                }
+                self.copying.push(*metadata);
+                self.copied += 1;
             }
             Action::Fold { uid, segments } => {
                 assert!(self.folding.iter().all(|(other, _)| *other != uid), "one at a time");
@@ -334,12 +352,29 @@ impl<'a> Run<'a> {
             23..27 => self.end_write(arg),
             27 => self.land_late(arg as usize),
             28..30 => self.end_fold(arg),
+            30 if arg % 16 == 3 => self.request_savepoint(u64::from(arg)),
+            30 if arg % 8 == 4 && !self.copying.is_empty() => {
+                let ended = self.copying.swap_remove(arg as usize % self.copying.len());
+                self.feed(Event::SavepointEnded { id: ended.id });
+            }
             30 if arg % 64 == 0 => self.input_ended = true,
             30 if arg % 64 == 1 => self.feed(Event::StopRequested { now_ms: self.now_ms }),
             30 if arg % 256 == 2 => self.feed(Event::Fenced { newer: Generation(u64::MAX) }),
             31 if self.input_ended => self.feed(Event::InputEnded { now_ms: self.now_ms }),
+            31 if arg % 512 == 0 => self.feed(Event::DrainRequested { now_ms: self.now_ms }),
             _ => {}
         }
+    }
+
+    fn request_savepoint(&mut self, arg: u64) {
+        let request = arg << 32 | self.savepoints.len() as u64;
+        if !self.is_over {
+            // After the end it is the last epoch that ran.
+            let running = self.coordinator.epoch();
+            let epoch = if self.coordinator.is_closing() { Epoch(0) } else { running };
+            self.savepoints.push((request, epoch));
+        }
+        self.feed(Event::SavepointRequested { request, now_ms: self.now_ms });
     }
 
     fn seal(&mut self, at: usize, arg: u32) {
@@ -455,8 +490,9 @@ impl<'a> Run<'a> {
         assert_eq!((last.id, last.epoch), self.newest, "the last is known to be complete");
         assert_eq!(self.store.completed(), checkpoints.len(), "no copies are left");
         assert!(checkpoints.len() <= self.retain);
-        if self.folds > 0 || self.generation > Generation(1) {
-            // What a fold made last, or a run that died had not acknowledged, is the sweep's.
+        assert!(self.savepoints.is_empty(), "every request is served: {:?}", self.savepoints);
+        if self.copied > 0 || self.folds > 0 || self.generation > Generation(1) {
+            // What a copy held back, a fold made last, or a run that died had not acknowledged, is the sweep's.
             return;
         }
         let operators = checkpoints.values().flat_map(|metadata| &metadata.operators);
