@@ -76,6 +76,19 @@ pub enum Error {
         cause: Box<Error>,
     },
 
+    /// More checkpoints in a row have failed than the run tolerates.
+    #[error(
+        "{failures} checkpoints in a row have failed and {tolerable} are tolerable; the last: {cause}"
+    )]
+    TooManyFailures {
+        /// How many have failed.
+        failures: u32,
+        /// How many may.
+        tolerable: u32,
+        /// Why the last did.
+        cause: String,
+    },
+
     /// A checkpoint is whole but is not one that this job can start from.
     #[error("checkpoint {id} cannot be restored: {reason}")]
     Incompatible {
@@ -100,6 +113,8 @@ pub enum ErrorKind {
     Stop,
     /// Fall back to an older checkpoint, and tell an operator.
     Data,
+    /// Begin a new run: it goes on from the newest checkpoint.
+    Restart,
 }
 
 impl Error {
@@ -110,6 +125,7 @@ impl Error {
             Error::Refused { .. } => ErrorKind::Retry,
             Error::Indeterminate { .. } => ErrorKind::Reconcile,
             Error::Fenced { .. } => ErrorKind::Stop,
+            Error::TooManyFailures { .. } => ErrorKind::Restart,
             Error::Corrupt { .. } | Error::Missing { .. } | Error::Damaged { .. } => {
                 ErrorKind::Data
             }

@@ -44,6 +44,7 @@
 //! use std::time::Duration;
 //!
 //! use highwater_checkpoint::metadata::Generation;
+//! use highwater_checkpoint::policy::CheckpointPolicy;
 //! use highwater_checkpoint::run::{Restore, Run, RunOptions};
 //! use highwater_checkpoint::state::KeyGroups;
 //! use highwater_checkpoint::store::{BlobStore, Location};
@@ -54,9 +55,9 @@
 //!     workers: 4,
 //!     key_groups: KeyGroups::default(),
 //!     store: Some(BlobStore::new(Location::parse("memory:///docs")?, "wordcount")),
-//!     interval: Duration::from_secs(10),
-//!     retain: 3,
+//!     policy: CheckpointPolicy { interval: Duration::from_secs(5), ..Default::default() },
 //!     restore: Restore::Latest,
+//!     allow_non_restored_state: false,
 //! };
 //! let older = Run::open(options.clone())?;
 //! assert_eq!((older.generation(), older.first_epoch()), (Generation(1), Epoch(1)));
@@ -76,6 +77,7 @@ pub mod dataflow;
 pub mod error;
 pub mod metadata;
 pub mod pacing;
+pub mod policy;
 mod recovery;
 pub mod run;
 pub mod segment;

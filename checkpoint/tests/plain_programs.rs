@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use highwater_checkpoint::Result;
 use highwater_checkpoint::dataflow::CheckpointScope;
+use highwater_checkpoint::policy::CheckpointPolicy;
 use highwater_checkpoint::run::{Run, RunOptions};
 use highwater_checkpoint::state::{KeyGroups, stable_hash};
 use highwater_checkpoint::store::{BlobStore, Location};
@@ -24,9 +25,13 @@ fn open(location: &Location, workers: usize) -> Arc<Run> {
         workers,
         key_groups: KeyGroups::default(),
         store: Some(BlobStore::new(location.clone(), "plain")),
-        interval: Duration::from_millis(5),
-        retain: 2,
+        policy: CheckpointPolicy {
+            interval: Duration::from_millis(5),
+            retain: 2,
+            ..CheckpointPolicy::default()
+        },
         restore: highwater_checkpoint::run::Restore::Latest,
+        allow_non_restored_state: false,
     })
     .unwrap()
 }

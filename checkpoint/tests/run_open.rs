@@ -14,6 +14,7 @@ use highwater_checkpoint::metadata::{
     CheckpointId, CheckpointMetadata, Generation, OperatorStateMetadata, Origin, SegmentKind,
     SegmentMetadata, StateSchema,
 };
+use highwater_checkpoint::policy::CheckpointPolicy;
 use highwater_checkpoint::run::{Restore, Run, RunOptions};
 use highwater_checkpoint::state::KeyGroups;
 use highwater_checkpoint::store::faulty::{Faults, FaultyStore, Side};
@@ -37,9 +38,9 @@ fn options(store: &BlobStore) -> RunOptions {
         workers: 2,
         key_groups: KeyGroups::new(8).expect("a number of groups"),
         store: Some(store.clone()),
-        interval: Duration::from_secs(10),
-        retain: 3,
+        policy: CheckpointPolicy::default(),
         restore: Restore::Latest,
+        allow_non_restored_state: false,
     }
 }
 
@@ -216,11 +217,12 @@ fn other_workers_may_restore() {
 
 #[test]
 fn options_out_of_range_are_refused_before_the_store_is_touched() {
-    let store = store(&Location::memory());
+    let (store, zero) = (store(&Location::memory()), Duration::ZERO);
+    let with = |policy| RunOptions { policy, ..options(&store) };
     let bad = [
         (RunOptions { workers: 0, ..options(&store) }, "worker"),
-        (RunOptions { retain: 0, ..options(&store) }, "retained"),
-        (RunOptions { interval: Duration::ZERO, ..options(&store) }, "interval"),
+        (with(CheckpointPolicy { retain: 0, ..CheckpointPolicy::default() }), "retained"),
+        (with(CheckpointPolicy { interval: zero, ..CheckpointPolicy::default() }), "interval"),
     ];
     for (options, what) in bad {
         let error = Run::open(options).expect_err(what);

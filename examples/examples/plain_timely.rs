@@ -15,6 +15,7 @@
 #![allow(clippy::print_stdout, reason = "it is the output")]
 
 use clap::Parser;
+use highwater_checkpoint::policy::CheckpointPolicy; // +
 use highwater_checkpoint::run::{Run, RunOptions}; // +
 use highwater_checkpoint::state::stable_hash; // +
 use timely::Config;
@@ -44,7 +45,8 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let args = Args::parse();
     let options = RunOptions::new("plain_timely", &args.checkpoint_dir)?; // +
     let interval = std::time::Duration::from_millis(100); // +
-    let run = Run::open(RunOptions { workers: args.workers, interval, ..options })?; // +
+    let policy = CheckpointPolicy { interval, ..CheckpointPolicy::default() }; // +
+    let run = Run::open(RunOptions { workers: args.workers, policy, ..options })?; // +
     eprintln!("goes on after epoch {}", run.start().epoch.0); // +
     let shared = run.clone(); // +
     timely::execute(Config::process(args.workers), move |worker| {

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //!   epoch:  running --Begin(next)--> closed --all snapshots durable--> durable --Write--> complete --Commit-->
-//!                                                                         |
-//!                                                                         +--not written--> part of the next one
+//!                                                  |                      |
+//!                                                  +--timeout             +--not written--> part of the next one
 //! ```
 //!
 //! # Terms
@@ -24,7 +24,9 @@
 //! * **C3** A segment is deleted only when neither a retained checkpoint, nor the state that the
 //!   next one will refer to, nor a fold or the copy of a savepoint under way names it. While it is
 //!   not known which of several metadata is there under an id, nothing is deleted.
-//! * **C4** Once fenced, nothing more is written or deleted.
+//! * **C4** Once fenced or given up, nothing more is written or deleted.
+//! * **C5** The interval ends an epoch only while fewer than `max_concurrent` are closed and neither
+//!   complete nor failed. A savepoint or a stop that a person asks for does not wait for that.
 //!
 //! # When the store does not answer
 //!
@@ -32,12 +34,24 @@
 //! by then; the driver finds our own earlier write there, says [`Event::Written`] of that one, and
 //! the newer state follows under the next id. An epoch that was not written is not undone: its
 //! segments are part of the next checkpoint.
+//!
+//! # What has failed
+//!
+//! A metadata that was not written, and an epoch that is not complete `timeout` after it closed. The
+//! first epoch that is durable in time takes in those that were not. A metadata write that is under
+//! way when its time is up is left to end: if it is there in the end, the checkpoint is complete.
+//! The last checkpoint has no timeout and no limit of attempts, for none follows that would take it
+//! in.
 
 mod savepoints;
 mod state;
 
 pub use state::{Coordinator, CoordinatorConfig, Start};
 
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Error;
 use crate::metadata::{
     Acknowledgement, CheckpointId, CheckpointMetadata, Generation, SegmentMetadata,
 };
@@ -97,7 +111,10 @@ pub enum Event {
         epoch: Epoch,
     },
     /// The metadata could not be written, or nobody knows.
-    NotWritten,
+    NotWritten {
+        /// What the store said.
+        reason: String,
+    },
     /// A newer run owns the job.
     Fenced {
         /// The newer run.
@@ -112,6 +129,19 @@ pub enum Event {
         /// What came out: nothing, if the fold failed.
         with: Option<Vec<SegmentMetadata>>,
     },
+}
+
+impl Event {
+    /// The metadata was not written because of `error`.
+    pub(crate) fn not_written(error: &Error) -> Event {
+        let mut reason = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            reason = format!("{reason}: {error}");
+            cause = error.source();
+        }
+        Event::NotWritten { reason }
+    }
 }
 
 /// Something to do.
@@ -154,6 +184,50 @@ pub enum Action {
         /// The newer run.
         newer: Generation,
     },
+    /// Say that a checkpoint has failed: its changes go into the next one.
+    Failed {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why.
+        cause: Cause,
+    },
+    /// Stop at once: more checkpoints in a row have failed than are tolerable.
+    GiveUp {
+        /// How many.
+        failures: u32,
+        /// Why the last of them did.
+        cause: Cause,
+    },
+}
+
+/// Why a checkpoint failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It was not complete in time.
+    Timeout {
+        /// How long that is.
+        timeout_ms: u64,
+        /// Whether its snapshots were durable, so that only its metadata was missing.
+        is_durable: bool,
+    },
+    /// The store did not take its metadata.
+    NotWritten {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Timeout { timeout_ms, is_durable } => {
+                let missing = if *is_durable { "its metadata" } else { "a snapshot" };
+                let timeout = Duration::from_millis(*timeout_ms);
+                write!(f, "{missing} was not durable within the timeout of {timeout:?}")
+            }
+            Cause::NotWritten { reason } => write!(f, "its metadata was not written: {reason}"),
+        }
+    }
 }
 
 #[cfg(test)]

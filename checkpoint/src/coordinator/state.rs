@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::savepoints::Savepoints;
-use super::{Action, Event};
+use super::{Action, Cause, Event};
 use crate::metadata::{
     Acknowledgement, CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation,
     OperatorStateMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema, live_segments,
 };
+use crate::policy::{CheckpointPolicy, ms};
 use crate::time::Epoch;
 
 /// What does not change during a run.
@@ -21,10 +22,8 @@ pub struct CoordinatorConfig {
     pub workers: usize,
     /// Number of key groups.
     pub key_groups: u16,
-    /// Time from one epoch's beginning to the next; none to end epochs only at the end.
-    pub interval_ms: Option<u64>,
-    /// How many checkpoints to keep, at least 1.
-    pub retain: usize,
+    /// When checkpoints are taken, how many are kept, and how many may fail.
+    pub policy: CheckpointPolicy,
 }
 
 /// Where a run starts from.
@@ -34,6 +33,8 @@ pub struct Start {
     pub checkpoint: CheckpointMetadata,
     /// Older checkpoints that are still there, oldest first.
     pub retained: Vec<CheckpointMetadata>,
+    /// Operators of `checkpoint` that the program lacks, and whose state is dropped.
+    pub dropped: BTreeSet<String>,
     /// When the run began, milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
@@ -47,6 +48,10 @@ const FOLD_SEGMENTS_PER_WORKER: usize = 16;
 /// until the id is settled, and the store may stay away for days.
 const UNSETTLED_MAX: usize = 8;
 
+/// How many epochs that took too long may be waited for before no further one begins: their
+/// changes are in memory until they are durable, and the store may stay away for days.
+const LATE_MAX: usize = 8;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -56,7 +61,14 @@ pub struct Coordinator {
     epoch: Epoch,
     began_ms: u64,
     last_closed: Epoch,
-    /// Epochs that were closed and are not complete, with when and why.
+    /// The last that was said of time.
+    now_ms: u64,
+    /// When the last checkpoint was complete or had failed.
+    ended_ms: Option<u64>,
+    /// Checkpoints that have failed since the last that was complete.
+    failures: u32,
+    /// Epochs that were closed and are not complete, with when and why. One that is late stays here
+    /// until one that is not is durable as well.
     closed: VecDeque<Closed>,
     /// Acknowledgements of epochs that are not closed and durable yet.
     waiting: BTreeMap<Epoch, Vec<Acknowledgement>>,
@@ -66,6 +78,8 @@ pub struct Coordinator {
     /// What is durable and in no checkpoint: the newest such epoch.
     durable: Option<Closed>,
     writing: Option<CheckpointMetadata>,
+    /// What is being written has taken too long.
+    is_write_late: bool,
     /// What was tried under `next_id` before: any one of these may be there.
     unsettled: Vec<CheckpointMetadata>,
     next_id: CheckpointId,
@@ -93,6 +107,8 @@ struct Closed {
     at_ms: u64,
     durable_ms: u64,
     origin: Origin,
+    /// It has taken too long, which was said.
+    is_late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +124,9 @@ impl Coordinator {
     /// A coordinator whose first epoch follows that of `start`.
     pub fn new(config: CoordinatorConfig, start: Start) -> Coordinator {
         let now_ms = start.now_ms;
-        let operators = start.checkpoint.operators.iter().map(|state| {
+        let claimed =
+            start.checkpoint.operators.iter().filter(|state| !start.dropped.contains(&state.uid));
+        let operators = claimed.map(|state| {
             let operator = Operator {
                 schema: state.schema.clone(),
                 segments: state.segments.clone(),
@@ -124,12 +142,16 @@ impl Coordinator {
             epoch: start.epoch.next(),
             began_ms: now_ms,
             last_closed: start.epoch,
+            now_ms,
+            ended_ms: None,
+            failures: 0,
             closed: VecDeque::new(),
             waiting: BTreeMap::new(),
             durable_before: Some(start.epoch.next()),
             operators,
             durable: None,
             writing: None,
+            is_write_late: false,
             unsettled: Vec::new(),
             next_id: CheckpointId(start.id.0 + 1),
             bytes_since_checkpoint: 0,
@@ -150,14 +172,29 @@ impl Coordinator {
         self.phase != Phase::Running
     }
 
-    /// When the running epoch should end; none if only the end of the job ends it, or while an
-    /// earlier one is not complete.
+    /// When the running epoch should end; none if only the end of the job ends it, or while as many
+    /// as may be are not complete.
     pub fn next_begin_ms(&self) -> Option<u64> {
-        let idle = self.phase == Phase::Running && self.closed.is_empty() && self.writing.is_none();
-        self.config
-            .interval_ms
-            .filter(|_| idle)
-            .map(|interval| self.began_ms.saturating_add(interval))
+        let policy = &self.config.policy;
+        let is_pinned = self.writing.is_some() && self.unsettled.len() >= UNSETTLED_MAX;
+        let late = self.closed.iter().filter(|closed| closed.is_late && !self.is_durable(closed));
+        let may_begin = self.phase == Phase::Running
+            && self.under_way() < policy.max_concurrent
+            && late.count() < LATE_MAX
+            && !is_pinned;
+        let due = self.began_ms.saturating_add(ms(policy.interval));
+        let rested = self.ended_ms.map_or(0, |ended| ended.saturating_add(ms(policy.min_pause)));
+        may_begin.then_some(due.max(rested))
+    }
+
+    /// C5: epochs that are closed and neither complete nor failed.
+    fn under_way(&self) -> usize {
+        let closed = self.closed.iter().chain(&self.durable).filter(|closed| !closed.is_late);
+        closed.count() + usize::from(self.writing.is_some() && !self.is_write_late)
+    }
+
+    fn is_durable(&self, closed: &Closed) -> bool {
+        self.durable_before.is_none_or(|before| closed.epoch < before)
     }
 
     /// Takes in what happened and says what to do.
@@ -166,10 +203,7 @@ impl Coordinator {
             return Vec::new();
         }
         match event {
-            Event::Time { now_ms } => match self.next_begin_ms() {
-                Some(due) if now_ms >= due => self.begin(now_ms, Origin::Interval),
-                _ => Vec::new(),
-            },
+            Event::Time { now_ms } => self.time(now_ms),
             Event::StopRequested { now_ms } if self.phase == Phase::Running => {
                 let actions = self.begin(now_ms, Origin::Stop);
                 self.phase = Phase::Closing;
@@ -201,7 +235,7 @@ impl Coordinator {
                 self.settle(now_ms)
             }
             Event::Written { id, epoch } => self.written(id, epoch),
-            Event::NotWritten => self.not_written(),
+            Event::NotWritten { reason } => self.not_written(reason),
             Event::Fenced { newer } => {
                 self.phase = Phase::Abandoned;
                 vec![Action::Abandon { newer }]
@@ -210,9 +244,64 @@ impl Coordinator {
         }
     }
 
+    fn time(&mut self, now_ms: u64) -> Vec<Action> {
+        self.now_ms = self.now_ms.max(now_ms);
+        let mut actions = self.expire();
+        if self.next_begin_ms().is_some_and(|due| self.now_ms >= due) {
+            actions.extend(self.begin(now_ms, Origin::Interval));
+        }
+        actions
+    }
+
+    /// Counts what has taken too long as failed; it goes into a later checkpoint. Not asked once the
+    /// last epoch is closed: nothing would take that in.
+    fn expire(&mut self) -> Vec<Action> {
+        if self.phase != Phase::Running {
+            return Vec::new();
+        }
+        let (now_ms, timeout_ms) = (self.now_ms, ms(self.config.policy.timeout));
+        let is_over = |at_ms: u64| at_ms.saturating_add(timeout_ms) <= now_ms;
+        let mut late = Vec::new();
+        if let Some(metadata) = self.writing.as_ref().filter(|_| !self.is_write_late)
+            && is_over(metadata.started_ms)
+        {
+            late.push((metadata.epoch, true));
+            self.is_write_late = true;
+        }
+        let before = self.durable_before;
+        for closed in self.durable.iter_mut().chain(&mut self.closed) {
+            if !closed.is_late && is_over(closed.at_ms) {
+                closed.is_late = true;
+                late.push((closed.epoch, before.is_none_or(|before| closed.epoch < before)));
+            }
+        }
+        let failed = late.into_iter().flat_map(|(epoch, is_durable)| {
+            self.failed(epoch, Cause::Timeout { timeout_ms, is_durable })
+        });
+        failed.collect()
+    }
+
+    /// Counts a failure, and gives up when there are too many; not of the last checkpoint.
+    fn failed(&mut self, epoch: Epoch, cause: Cause) -> Vec<Action> {
+        let failed = Action::Failed { epoch, cause: cause.clone() };
+        match self.phase {
+            Phase::Running => {}
+            Phase::Closing => return vec![failed],
+            Phase::Finished | Phase::Abandoned => return Vec::new(),
+        }
+        self.ended_ms = Some(self.now_ms);
+        self.failures += 1;
+        if self.failures <= self.config.policy.tolerable_failures {
+            return vec![failed];
+        }
+        self.phase = Phase::Abandoned;
+        vec![failed, Action::GiveUp { failures: self.failures, cause }]
+    }
+
     fn close(&mut self, at_ms: u64, origin: Origin) {
         self.last_closed = self.epoch;
-        self.closed.push_back(Closed { epoch: self.epoch, at_ms, durable_ms: at_ms, origin });
+        let closed = Closed { epoch: self.epoch, at_ms, durable_ms: at_ms, origin, is_late: false };
+        self.closed.push_back(closed);
     }
 
     fn begin(&mut self, now_ms: u64, origin: Origin) -> Vec<Action> {
@@ -245,10 +334,12 @@ impl Coordinator {
     /// Takes up what is both closed and durable, in whichever order it became so: where no operator
     /// waits for the clock, the acknowledgements' frontier may be ahead of it for good.
     fn settle(&mut self, now_ms: u64) -> Vec<Action> {
-        let before = self.durable_before;
-        let is_durable = |closed: &Closed| before.is_none_or(|before| closed.epoch < before);
-        while self.closed.front().is_some_and(is_durable) {
-            let closed = self.closed.pop_front().expect("there is a front");
+        self.now_ms = self.now_ms.max(now_ms);
+        let durable = self.closed.iter().take_while(|closed| self.is_durable(closed));
+        // One that is late has failed: it waits for the next one, to be part of that.
+        let in_time = durable.enumerate().filter(|(_, closed)| !closed.is_late);
+        let count = in_time.last().map_or(0, |(at, _)| at + 1);
+        for closed in self.closed.drain(..count).collect::<Vec<_>>() {
             self.durable = Some(Closed { durable_ms: now_ms, ..closed });
             let later = self.waiting.split_off(&closed.epoch.next());
             let now = std::mem::replace(&mut self.waiting, later);
@@ -275,6 +366,7 @@ impl Coordinator {
         }
         let Some(closed) = self.durable.take() else { return Vec::new() };
         let metadata = self.metadata(closed);
+        self.is_write_late = closed.is_late;
         self.writing = Some(metadata.clone());
         vec![Action::Write(Box::new(metadata))]
     }
@@ -318,10 +410,12 @@ impl Coordinator {
                 at_ms: metadata.started_ms,
                 durable_ms: metadata.completed_ms,
                 origin: metadata.origin,
+                is_late: self.is_write_late,
             });
             let complete = earlier.into_iter().find(|metadata| metadata.epoch == epoch);
             complete.expect("what this run wrote under an id is what it tried under it")
         };
+        (self.failures, self.ended_ms) = (0, Some(self.now_ms));
         self.bytes_since_checkpoint -= complete.bytes_written;
         let mut actions = vec![Action::Commit(epoch)];
         actions.extend(self.savepoints.completed(&complete));
@@ -336,16 +430,26 @@ impl Coordinator {
         actions
     }
 
-    fn not_written(&mut self) -> Vec<Action> {
+    fn not_written(&mut self, reason: String) -> Vec<Action> {
         let Some(metadata) = self.writing.take() else { return Vec::new() };
+        let mut actions = Vec::new();
+        // One that was late has been counted.
+        if !std::mem::take(&mut self.is_write_late) {
+            actions = self.failed(metadata.epoch, Cause::NotWritten { reason });
+            if self.phase == Phase::Abandoned {
+                return actions;
+            }
+        }
         let is_last = self.phase == Phase::Closing && self.durable.is_none();
         if is_last || self.unsettled.len() >= UNSETTLED_MAX {
             // No later checkpoint will make up for this one, or none should be tried any more.
             self.writing = Some(metadata.clone());
-            return vec![Action::Write(Box::new(metadata))];
+            actions.push(Action::Write(Box::new(metadata)));
+            return actions;
         }
         self.unsettled.push(metadata);
-        self.write_next()
+        actions.extend(self.write_next());
+        actions
     }
 
     /// Takes up a complete checkpoint, and deletes what is beyond the number retained and what
@@ -355,7 +459,7 @@ impl Coordinator {
         let (copies, mut kept): (VecDeque<_>, VecDeque<_>) =
             self.retained.drain(..).partition(|metadata| metadata.origin.is_copy());
         kept.push_back(metadata);
-        let excess = kept.len().saturating_sub(self.config.retain.max(1));
+        let excess = kept.len().saturating_sub(self.config.policy.retain.max(1));
         let checkpoints: Vec<_> =
             copies.into_iter().chain(kept.drain(..excess)).map(|m| m.id).collect();
         self.retained = kept;

@@ -1,9 +1,13 @@
 //! Scripts of events, and the actions that must follow; random interleavings are in `simulation.rs`.
 
+mod knobs;
 mod simulation;
+
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::metadata::{OperatorStateMetadata, Origin, SegmentKind, SplitMetadata, StateSchema};
+use crate::policy::CheckpointPolicy;
 
 const INTERVAL_MS: u64 = 100;
 
@@ -35,9 +39,22 @@ fn config() -> CoordinatorConfig {
         generation: Generation(1),
         workers: 2,
         key_groups: 8,
-        interval_ms: Some(INTERVAL_MS),
-        retain: 2,
+        policy: policy(),
     }
+}
+
+/// That of Flink's users, but fast, and without a limit of failures.
+fn policy() -> CheckpointPolicy {
+    CheckpointPolicy {
+        interval: Duration::from_millis(INTERVAL_MS),
+        retain: 2,
+        tolerable_failures: u32::MAX,
+        ..CheckpointPolicy::default()
+    }
+}
+
+fn with(policy: CheckpointPolicy) -> CoordinatorConfig {
+    CoordinatorConfig { policy, ..config() }
 }
 
 /// A job's first run, with 2 workers, begun at 0 ms, that retains 2 checkpoints.
@@ -57,7 +74,7 @@ impl Script {
         retained: Vec<CheckpointMetadata>,
         checkpoint: CheckpointMetadata,
     ) -> Script {
-        let start = Start { checkpoint, retained, now_ms: 0 };
+        let start = Start { checkpoint, retained, dropped: BTreeSet::new(), now_ms: 0 };
         Script { coordinator: Coordinator::new(config, start), written: None }
     }
 
@@ -91,6 +108,10 @@ impl Script {
 
     fn all_durable(&mut self, now_ms: u64) -> Vec<String> {
         self.step(Event::Durable { before: None, now_ms })
+    }
+
+    fn not_written(&mut self) -> Vec<String> {
+        self.step(Event::NotWritten { reason: "refused".into() })
     }
 
     fn written(&mut self, id: u64, epoch: u64) -> Vec<String> {
@@ -137,6 +158,8 @@ fn show(action: &Action) -> String {
         }
         Action::Finish => "finish".into(),
         Action::Abandon { newer } => format!("abandon to {newer}"),
+        Action::Failed { epoch, cause } => format!("{epoch} failed: {cause}"),
+        Action::GiveUp { failures, cause } => format!("give up after {failures}: {cause}"),
     }
 }
 
@@ -175,15 +198,6 @@ fn an_epoch_ends_when_the_interval_has_passed() {
 }
 
 #[test]
-fn without_an_interval_only_the_end_ends_an_epoch() {
-    let config = CoordinatorConfig { interval_ms: None, ..config() };
-    let mut job = Script::new(config, Vec::new(), empty(1));
-    assert_eq!(job.coordinator.next_begin_ms(), None);
-    assert_eq!(job.time(u64::MAX), NOTHING);
-    assert_eq!(job.step(Event::InputEnded { now_ms: 5 }), ["end"]);
-}
-
-#[test]
 fn a_checkpoint_is_written_when_all_is_durable_and_committed_when_it_is_written() {
     let mut job = job();
     job.time(100);
@@ -209,7 +223,7 @@ fn one_checkpoint_at_a_time() {
     assert_eq!(job.time(600), NOTHING, "its metadata is under way");
     job.written(2, 1);
     // The interval counts from one beginning to the next, so this one is overdue.
-    assert_eq!(job.coordinator.next_begin_ms(), Some(200));
+    assert_eq!(job.coordinator.next_begin_ms(), Some(600));
     assert_eq!(job.time(600), ["begin e3"]);
 }
 
@@ -375,8 +389,9 @@ fn regression_an_epoch_that_is_not_closed_is_not_part_of_a_checkpoint() {
 
 #[test]
 fn regression_an_endless_interval_is_never_over() {
-    let config = CoordinatorConfig { interval_ms: Some(u64::MAX), ..config() };
-    let start = Start { checkpoint: empty(1), retained: Vec::new(), now_ms: 1 };
+    let config = with(CheckpointPolicy { interval: Duration::MAX, ..policy() });
+    let (checkpoint, dropped) = (empty(1), BTreeSet::new());
+    let start = Start { checkpoint, retained: Vec::new(), dropped, now_ms: 1 };
     let mut coordinator = Coordinator::new(config, start);
     assert_eq!(coordinator.step(Event::Time { now_ms: 1_000_000 }), []);
 }
@@ -458,7 +473,7 @@ fn what_was_not_written_is_part_of_the_next_checkpoint() {
     job.time(100);
     job.acknowledge(1, 0, &[delta("a1", 1)]);
     job.durable(2, 110);
-    assert_eq!(job.step(Event::NotWritten), NOTHING);
+    assert_eq!(job.not_written(), ["e1 failed: its metadata was not written: refused"]);
     assert_eq!(job.time(200), ["begin e3"]);
     job.acknowledge(2, 0, &[delta("a2", 2)]);
     assert_eq!(job.durable(3, 210), ["write 2 of e2: a1 a2"], "under the id that is free");
@@ -472,7 +487,7 @@ fn an_own_earlier_write_is_complete_and_what_is_newer_follows() {
     job.time(100);
     job.acknowledge(1, 0, &[delta("a1", 1)]);
     job.durable(2, 110);
-    job.step(Event::NotWritten);
+    job.not_written();
     job.time(200);
     job.acknowledge(2, 0, &[delta("a2", 2)]);
     assert_eq!(job.durable(3, 210), ["write 2 of e2: a1 a2"]);
@@ -492,7 +507,7 @@ fn regression_an_own_earlier_write_is_retained_like_any_other() {
     job.time(100);
     job.acknowledge(1, 0, &[base("a", 1)]);
     job.durable(2, 110);
-    job.step(Event::NotWritten);
+    job.not_written();
     job.time(200);
     job.acknowledge(2, 0, &[base("b", 2)]);
     assert_eq!(job.durable(3, 210), ["write 2 of e2: b"]);
@@ -510,8 +525,9 @@ fn after_many_attempts_under_an_id_the_last_one_is_tried_on() {
     for epoch in 1..=9 {
         job.time(epoch * INTERVAL_MS);
         assert_eq!(job.durable(epoch + 1, 0), [format!("write 2 of e{epoch}:")]);
-        let again = if epoch == 9 { vec!["write 2 of e9:"] } else { vec![] };
-        assert_eq!(job.step(Event::NotWritten), again);
+        let actions = job.not_written();
+        assert!(actions[0].starts_with(&format!("e{epoch} failed")), "{actions:?}");
+        assert_eq!(actions[1..], ["write 2 of e9:"][..usize::from(epoch == 9)]);
     }
     assert_eq!(job.coordinator.next_begin_ms(), None);
     let actions = job.written(2, 4);
@@ -527,7 +543,8 @@ fn the_last_checkpoint_is_issued_again_until_it_is_written() {
     assert_eq!(job.all_durable(6), ["write 2 of e1: a"]);
     let first = job.written.clone();
     for _ in 0..3 {
-        assert_eq!(job.step(Event::NotWritten), ["write 2 of e1: a"]);
+        let failed = "e1 failed: its metadata was not written: refused";
+        assert_eq!(job.not_written(), [failed, "write 2 of e1: a"]);
         assert_eq!(job.written, first, "never with other contents: it may have taken effect");
     }
     assert_eq!(job.written(2, 1), ["commit e1", "delete [\"1\"]: ", "finish"]);
@@ -544,7 +561,7 @@ fn a_fenced_run_does_nothing_more() {
     assert!(job.coordinator.is_closing());
     assert_eq!(job.step(Event::Fenced { newer }), NOTHING);
     assert_eq!(job.written(2, 1), NOTHING);
-    assert_eq!(job.step(Event::NotWritten), NOTHING);
+    assert_eq!(job.not_written(), NOTHING);
     assert_eq!(job.time(1000), NOTHING);
     assert_eq!(job.step(Event::InputEnded { now_ms: 1000 }), NOTHING);
     assert_eq!(job.all_durable(1000), NOTHING);
@@ -584,7 +601,7 @@ fn a_segment_goes_with_the_last_checkpoint_that_needs_it() {
 
 #[test]
 fn a_segment_that_only_the_running_state_refers_to_stays() {
-    let config = CoordinatorConfig { retain: 1, ..config() };
+    let config = with(CheckpointPolicy { retain: 1, ..policy() });
     let mut job = Script::new(config, Vec::new(), empty(1));
     job.time(100);
     job.step(Event::StopRequested { now_ms: 110 });
@@ -640,7 +657,7 @@ fn a_fold_that_failed_changes_nothing_and_is_tried_again() {
 
 #[test]
 fn what_is_being_folded_is_not_deleted() {
-    let config = CoordinatorConfig { retain: 1, ..config() };
+    let config = with(CheckpointPolicy { retain: 1, ..policy() });
     let mut job = Script::new(config, Vec::new(), empty(1));
     let deltas: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| delta(name, 1)).to_vec();
     let actions = job.checkpoint(2, 1, &deltas);

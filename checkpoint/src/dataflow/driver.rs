@@ -1,6 +1,6 @@
 //! Performs what the coordinator decides; on worker 0, shared by the clock and the completion.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -32,6 +32,8 @@ pub(super) struct Driver {
     writing: Option<CheckpointMetadata>,
     /// What happened before the first epoch began.
     early: Vec<Event>,
+    /// Operators of the checkpoint whose state is not taken over.
+    dropped: BTreeSet<String>,
 }
 
 impl Driver {
@@ -46,11 +48,17 @@ impl Driver {
             completion: None,
             writing: None,
             early: Vec::new(),
+            dropped: BTreeSet::new(),
         }
     }
 
     pub(super) fn completion(&mut self, waker: SyncActivator) {
         self.completion = Some(waker);
+    }
+
+    /// The state of these operators of the checkpoint is not taken over.
+    pub(super) fn drop_state_of(&mut self, uids: BTreeSet<String>) {
+        self.dropped = uids;
     }
 
     /// Begins the first epoch.
@@ -61,12 +69,12 @@ impl Driver {
             generation: self.run.generation(),
             workers: options.workers,
             key_groups: options.key_groups.count(),
-            interval_ms: Some(options.interval.as_millis().max(1) as u64),
-            retain: options.retain,
+            policy: options.policy.clone(),
         };
         let start = Start {
             checkpoint: self.run.start().clone(),
             retained: self.run.retained().to_vec(),
+            dropped: std::mem::take(&mut self.dropped),
             now_ms: self.run.now_ms(),
         };
         let coordinator = Coordinator::new(config, start);
@@ -116,7 +124,6 @@ impl Driver {
         let status = self.run.status();
         match event {
             Event::Acknowledged(acknowledgement) => status.stalled(acknowledgement.stall_us),
-            Event::NotWritten => status.failed_one(),
             Event::Written { epoch, .. } => {
                 let Some(metadata) = self.writing.take_if(|metadata| metadata.epoch == *epoch)
                 else {
@@ -188,6 +195,15 @@ impl Driver {
             Action::Abandon { newer } => {
                 let ours = self.run.generation();
                 self.run.control().fail(Error::Fenced { ours, newer });
+            }
+            Action::Failed { epoch, cause } => {
+                self.run.status().failed_one();
+                tracing::warn!(epoch = epoch.0, %cause, "a checkpoint has failed; its changes go into the next one");
+            }
+            Action::GiveUp { failures, cause } => {
+                let tolerable = self.run.options().policy.tolerable_failures;
+                let cause = cause.to_string();
+                self.run.control().fail(Error::TooManyFailures { failures, tolerable, cause });
             }
         }
         None

@@ -87,10 +87,16 @@ where
         &mut self.table
     }
 
-    /// The epoch whose records may be applied; those of later ones are stashed.
+    /// The running epoch.
     #[inline]
     pub fn running(&self) -> Epoch {
         self.participant.running()
+    }
+
+    /// Whether records of `epoch` may be applied now; if not, they are stashed.
+    #[inline]
+    pub fn admits(&self, epoch: Epoch) -> bool {
+        self.participant.admits(epoch)
     }
 
     /// Whether the input has ended and its last epoch is sealed.

@@ -13,6 +13,8 @@
 //! * **P3** The data output is never held back by a snapshot.
 //! * **P4** An acknowledgement is of the epoch that was running, the first that its snapshot is of:
 //!   with the last, a checkpoint of one before it would be complete without what changed in it.
+//!
+//! At least once, what the snapshot of an epoch is of may be more than the epoch: [`Participant::admits`].
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{BoxError, Result};
 use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
+use crate::policy::CheckpointMode;
 use crate::run::Run;
 use crate::time::{Epoch, EpochTime};
 
@@ -44,6 +47,7 @@ pub struct Participant<T: Timestamp> {
     /// None when the last epoch is acknowledged.
     capability: Option<Capability<T>>,
     running: Epoch,
+    admits_early: bool,
     sealed_last: bool,
     pending: VecDeque<Pending>,
     waker: SyncActivator,
@@ -90,6 +94,7 @@ impl<T: Timestamp + EpochTime> Participant<T> {
         waker: SyncActivator,
     ) -> Self {
         let running = run.first_epoch();
+        let admits_early = run.options().policy.mode == CheckpointMode::AtLeastOnce;
         capability.downgrade(&T::first_of(running));
         Participant {
             uid,
@@ -99,15 +104,26 @@ impl<T: Timestamp + EpochTime> Participant<T> {
             acks,
             capability: Some(capability),
             running,
+            admits_early,
             sealed_last: false,
             pending: VecDeque::new(),
             waker,
         }
     }
 
-    /// The epoch whose records may be applied; those of later ones are stashed.
+    /// The running epoch: records of later ones are stashed, unless they are
+    /// [admitted](Participant::admits).
     pub fn running(&self) -> Epoch {
         self.running
+    }
+
+    /// Whether records of `epoch` may be applied now; if not, they are stashed.
+    ///
+    /// At least once, all may: those that are early are part of the snapshot of the running epoch,
+    /// and are read again by who restores that.
+    #[inline]
+    pub fn admits(&self, epoch: Epoch) -> bool {
+        epoch <= self.running || self.admits_early
     }
 
     /// Whether no epoch follows the running one. Also true when nobody has said which epoch is the
@@ -252,12 +268,11 @@ impl<T: Timestamp> std::fmt::Debug for Participant<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
     use super::*;
     use crate::dataflow::CheckpointScope;
+    use crate::policy::CheckpointPolicy;
     use crate::run::{Restore, RunOptions};
     use crate::state::KeyGroups;
 
@@ -268,9 +283,9 @@ mod tests {
             workers: 1,
             key_groups: KeyGroups::default(),
             store: None,
-            interval: Duration::from_secs(3600),
-            retain: 1,
+            policy: CheckpointPolicy::default(),
             restore: Restore::Latest,
+            allow_non_restored_state: false,
         };
         let run = Run::open(options).unwrap();
         timely::execute_directly(move |worker| {

@@ -336,7 +336,7 @@ where
 {
     /// Takes a batch that has come: for now, or for later.
     fn take(&mut self, capability: Capability<T>, batch: &mut Vec<D>) {
-        if capability.time().epoch() <= self.state.running() {
+        if self.state.admits(capability.time().epoch()) {
             self.apply(&capability, Some(batch));
         } else {
             self.stash.push(capability, batch);

@@ -17,7 +17,7 @@ use super::completion::completion;
 use super::driver::Driver;
 use super::participant::{AckOutput, Participant};
 use crate::error::{Error, Result};
-use crate::metadata::{Acknowledgement, StateSchema};
+use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
 use crate::run::Run;
 use crate::state::{Codec, KeyedTable};
 use crate::time::EpochTime;
@@ -184,19 +184,20 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         table.unwrap_or_else(|| KeyedTable::new(groups, owned))
     }
 
-    /// Completes the construction: checks that the checkpoint has no state that nobody claims, and
-    /// gathers all acknowledgements.
+    /// Completes the construction: checks that the checkpoint has no state that nobody claims, or
+    /// drops it if that is allowed, and gathers all acknowledgements.
     ///
     /// The first epoch begins when the program calls [`Control::set_ready`](crate::run::Control).
     ///
     /// # Errors
     ///
     /// The first that occurred: `Invalid` if a uid is empty or that of two operators;
-    /// `Incompatible` if the checkpoint has state of another schema for an operator, or the state
-    /// of an operator that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
+    /// `Incompatible` if the checkpoint has state of another schema for an operator, or, unless
+    /// [allowed](crate::run::RunOptions), the state of one that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
     /// loaded; `Invalid` if nothing would say when the input has ended.
     pub fn finish(self) -> Result<()> {
         let acks = self.scope.concatenate(self.acks.into_inner());
+        let driver = Rc::clone(&self.driver);
         completion(acks, Arc::clone(&self.run), self.driver);
         if let Some(error) = self.error.into_inner() {
             return Err(error);
@@ -209,17 +210,45 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         }
         let uids = self.uids.into_inner();
         let start = self.run.start();
-        let unclaimed = start.operators.iter().map(|state| &state.uid).find(|u| !uids.contains(*u));
-        unclaimed.map_or(Ok(()), |uid| {
-            let there: Vec<_> = uids.iter().map(String::as_str).collect();
+        let unclaimed: Vec<_> =
+            start.operators.iter().filter(|state| !uids.contains(&state.uid)).collect();
+        if unclaimed.is_empty() {
+            return Ok(());
+        }
+        if !self.run.options().allow_non_restored_state {
+            let there = uids.iter().map(|uid| format!("{uid:?}")).collect::<Vec<_>>().join(", ");
             let reason = format!(
-                "it has state of operator {uid:?}, which the program lacks; the program has {}; bring \
-                 the operator back, or start afresh with --restore none",
-                there.join(", ")
+                "it has state of {}, which the program lacks; the program has {there}; bring the \
+                 operator back, drop its state with --allow-non-restored-state, or start afresh \
+                 with --restore none",
+                describe(&unclaimed)
             );
-            Err(self.run.incompatible(reason))
-        })
+            return Err(self.run.incompatible(reason));
+        }
+        if self.scope.index() == 0 {
+            let dropped = describe(&unclaimed);
+            tracing::warn!("state that no operator of the program claims is dropped: {dropped}");
+        }
+        let dropped = unclaimed.into_iter().map(|state| state.uid.clone()).collect();
+        driver.borrow_mut().drop_state_of(dropped);
+        Ok(())
     }
+}
+
+/// What operators have in a checkpoint, for people.
+fn describe(operators: &[&OperatorStateMetadata]) -> String {
+    let describe = |state: &&OperatorStateMetadata| {
+        let counts = [
+            (state.segments.iter().map(|segment| segment.entries).sum(), "entries"),
+            (state.splits.len() as u64, "splits"),
+            (state.committables.len() as u64, "prepared outputs"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+        format!("operator {:?} ({counts})", state.uid)
+    };
+    operators.iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 impl<T: Timestamp> std::fmt::Debug for CheckpointScope<'_, T> {
@@ -269,9 +298,8 @@ impl<T: Timestamp> std::fmt::Debug for Joined<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::policy::CheckpointPolicy;
     use crate::run::{Restore, RunOptions};
     use crate::state::KeyGroups;
 
@@ -283,9 +311,9 @@ mod tests {
             workers: 1,
             key_groups: KeyGroups::default(),
             store: None,
-            interval: Duration::from_secs(1),
-            retain: 1,
+            policy: CheckpointPolicy::default(),
             restore: Restore::Nothing,
+            allow_non_restored_state: false,
         };
         let run = Run::open(options).unwrap();
         let error = timely::execute_directly(move |worker| {

@@ -22,6 +22,7 @@ pub use status::{CheckpointReport, StateSize, Status};
 
 use crate::error::{BoxError, Result};
 use crate::metadata::{CheckpointId, CheckpointMetadata, Generation};
+use crate::policy::CheckpointPolicy;
 use crate::state::KeyGroups;
 use crate::store::{BlobStore, Location};
 use crate::time::Epoch;
@@ -49,17 +50,15 @@ pub struct RunOptions {
     pub key_groups: KeyGroups,
     /// Where checkpoints go; none for a run that keeps none.
     pub store: Option<BlobStore>,
-    /// Time from one checkpoint to the next.
-    ///
-    /// *Unit*: wall time, 1 ms resolution. *Default*: 10 s, as the engine's.
-    pub interval: Duration,
-    /// Number of completed checkpoints to keep.
-    ///
-    /// *Default*: 3, as the engine's, so that a damaged one is no disaster.
-    /// *Range*: at least 1.
-    pub retain: usize,
+    /// When checkpoints are taken, how many, and what may go wrong with them.
+    pub policy: CheckpointPolicy,
     /// What to start from.
     pub restore: Restore,
+    /// Whether state of the checkpoint that no operator of the program claims is dropped; Flink's
+    /// `--allowNonRestoredState`.
+    ///
+    /// *Default*: no: a uid that was mistyped or forgotten would lose an operator's state.
+    pub allow_non_restored_state: bool,
 }
 
 impl RunOptions {
@@ -75,9 +74,9 @@ impl RunOptions {
             workers: 1,
             key_groups: KeyGroups::default(),
             store: Some(BlobStore::new(Location::parse(path_or_url)?, job)),
-            interval: Duration::from_secs(10),
-            retain: 3,
+            policy: CheckpointPolicy::default(),
             restore: Restore::default(),
+            allow_non_restored_state: false,
         })
     }
 }

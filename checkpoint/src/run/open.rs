@@ -54,12 +54,7 @@ impl Run {
         if options.workers == 0 {
             return Err(Error::invalid("a job needs at least one worker"));
         }
-        if options.retain == 0 {
-            return Err(Error::invalid("at least 1 checkpoint must be retained, not 0"));
-        }
-        if options.interval.is_zero() {
-            return Err(Error::invalid("the checkpoint interval must be longer than zero"));
-        }
+        options.policy.check()?;
         let opened = match &options.store {
             Some(store) => executor.block_on(open(store, &options, &executor))?,
             None => Opened::volatile(&options),

@@ -177,18 +177,19 @@ impl Run {
                 Ok(epoch) => epoch,
                 Err(Error::Fenced { newer, .. }) => return Event::Fenced { newer },
                 Err(error) => {
+                    let event = Event::not_written(&error);
                     self.control.fail(error);
-                    return Event::NotWritten;
+                    return event;
                 }
             },
             Err(error) => {
-                tracing::warn!(checkpoint = metadata.id.0, %error, "a checkpoint is not complete; its changes go into the next one");
+                let event = Event::not_written(&error);
                 if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile) {
                     self.control.fail(error);
                 }
                 // The last checkpoint is issued again at once.
                 tokio::time::sleep(PAUSE).await;
-                return Event::NotWritten;
+                return event;
             }
         };
         self.confirm(metadata.id, epoch).await
@@ -201,12 +202,13 @@ impl Run {
                 Err(Error::Fenced { newer, .. }) => return Event::Fenced { newer },
                 Err(error) if self.control.is_over() => {
                     tracing::debug!(%error, "the run is over");
-                    return Event::NotWritten;
+                    return Event::not_written(&error);
                 }
                 Err(error) if error.kind() != ErrorKind::Retry => {
                     // Our token is gone: somebody has emptied the folder.
+                    let event = Event::not_written(&error);
                     self.control.fail(error);
-                    return Event::NotWritten;
+                    return event;
                 }
                 Err(error) => tracing::warn!(%error, "the fence is not checked yet; trying on"),
             }

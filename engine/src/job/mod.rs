@@ -15,6 +15,7 @@ pub use args::{JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
 
 use highwater_checkpoint::metadata::SplitMetadata;
+use highwater_checkpoint::policy::CheckpointPolicy;
 use highwater_checkpoint::run::{Restore, Run, RunOptions};
 use highwater_checkpoint::state::KeyGroups;
 use highwater_checkpoint::store::{BlobStore, Location, RetryPolicy};
@@ -244,9 +245,14 @@ impl Job {
             workers: self.args.workers,
             key_groups: self.key_groups,
             store: location.map(store),
-            interval: self.args.checkpoint_interval,
-            retain: self.args.retain,
+            policy: CheckpointPolicy {
+                interval: self.args.checkpoint_interval,
+                retain: self.args.retain,
+                tolerable_failures: u32::MAX,
+                ..CheckpointPolicy::default()
+            },
             restore: self.args.restore,
+            allow_non_restored_state: false,
         })
     }
 }

@@ -138,9 +138,8 @@ where
         let mut operator = Operator { state, stash: Stash::default(), emission, fold };
         move |frontiers| {
             let mut output = output.activate();
-            let running = operator.state.running();
             input.for_each(|capability, batch| {
-                if capability.time().tick.epoch() <= running {
+                if operator.state.admits(capability.time().tick.epoch()) {
                     operator.apply(&capability, capability.retain(0), batch, &mut output);
                 } else {
                     operator.stash.push(capability.retain(0), batch);

@@ -75,11 +75,10 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             committed.for_each(|_, _| {});
             let control = shared.run.control();
             let mut failed = None;
-            let running = writing.participant.running();
             input.for_each(|capability, batch| {
                 if control.has_failed() || failed.is_some() {
                     batch.clear();
-                } else if capability.time().tick.epoch() > running {
+                } else if !writing.participant.admits(capability.time().tick.epoch()) {
                     stash.push(capability.retain(0), batch);
                 } else {
                     failed = writing.write(batch).err();

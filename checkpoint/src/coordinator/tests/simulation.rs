@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -170,7 +171,7 @@ struct Run<'a> {
     store: &'a mut Store,
     coordinator: Coordinator,
     generation: Generation,
-    retain: usize,
+    policy: CheckpointPolicy,
     parts: Vec<Part>,
     now_ms: u64,
     /// The epoch that the clock has begun; none after the end.
@@ -190,14 +191,43 @@ struct Run<'a> {
     savepoints: Vec<(u64, Epoch)>,
     /// The newest checkpoint that the coordinator knows to be complete.
     newest: (CheckpointId, Epoch),
-    is_over: bool,
-    is_fenced: bool,
+    /// Closed, and neither complete nor said to have failed.
+    open: BTreeSet<Epoch>,
+    /// When the last checkpoint was complete or failed.
+    ended_ms: Option<u64>,
+    failures: u32,
+    is_closing: bool,
+    /// The event under way is of a person who does not wait for the interval.
+    is_asked_for: bool,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Finished,
+    /// Fenced, or given up.
+    Abandoned,
+}
+
+/// Of all knobs, mostly such values that they matter.
+fn random_policy(arg: u32) -> CheckpointPolicy {
+    let pick = |shift: u32, of: [u64; 3]| of[(arg >> shift) as usize % 3];
+    let max_concurrent = pick(8, [1, 2, 4]) as usize;
+    let min_pause = if max_concurrent == 1 { pick(12, [0, 30, 250]) } else { 0 };
+    CheckpointPolicy {
+        retain: arg as usize % 3 + 1,
+        max_concurrent,
+        min_pause: Duration::from_millis(min_pause),
+        timeout: Duration::from_millis(pick(16, [300, 1000, 600_000])),
+        tolerable_failures: pick(20, [2, 9, 1_000_000]) as u32,
+        ..policy()
+    }
 }
 
 impl<'a> Run<'a> {
     /// Restores the newest checkpoint of `store` and appends its copy.
     fn begin(store: &'a mut Store, generation: u64, arg: u32) -> Run<'a> {
-        let (workers, retain) = (arg as usize % 3 + 1, (arg >> 4) as usize % 3 + 1);
+        let (workers, policy) = (arg as usize % 3 + 1, random_policy(arg >> 4));
         let has_sources = !(arg >> 8).is_multiple_of(4);
         let generation = Generation(generation);
         let retained: Vec<_> = store.checkpoints.values().cloned().collect();
@@ -235,14 +265,14 @@ impl<'a> Run<'a> {
         };
         let parts = parts.map(part).collect();
         let config =
-            CoordinatorConfig { generation, workers, key_groups: GROUPS, retain, ..config() };
+            CoordinatorConfig { generation, workers, key_groups: GROUPS, ..with(policy.clone()) };
         let newest = (copy.id, copy.epoch);
-        let start = Start { checkpoint: copy, retained, now_ms: 0 };
+        let start = Start { checkpoint: copy, retained, dropped: BTreeSet::new(), now_ms: 0 };
         Run {
             store,
             coordinator: Coordinator::new(config, start),
             generation,
-            retain,
+            policy,
             parts,
             now_ms: 0,
             begun: Some(first),
@@ -256,17 +286,28 @@ impl<'a> Run<'a> {
             copied: 0,
             savepoints: Vec::new(),
             newest,
-            is_over: false,
-            is_fenced: false,
+            open: BTreeSet::new(),
+            ended_ms: None,
+            failures: 0,
+            is_closing: false,
+            is_asked_for: false,
+            end: None,
         }
     }
 
     fn feed(&mut self, event: Event) {
+        self.is_closing |= matches!(
+            event,
+            Event::StopRequested { .. } | Event::DrainRequested { .. } | Event::InputEnded { .. }
+        );
+        self.is_asked_for = matches!(event, Event::SavepointRequested { .. }) || self.is_closing;
         let actions = self.coordinator.step(event);
-        assert!(!self.is_over || actions.is_empty(), "C4: {actions:?}");
+        assert!(self.end.is_none() || actions.is_empty(), "C4: {actions:?}");
         for action in actions {
             self.perform(action);
         }
+        let tolerable = self.policy.tolerable_failures;
+        assert!(self.failures <= tolerable || self.end.is_some(), "{} have failed", self.failures);
         let copying = self.copying.iter();
         for metadata in self.store.checkpoints.values().chain(&self.writing).chain(copying) {
             self.store.check(metadata);
@@ -280,9 +321,17 @@ impl<'a> Run<'a> {
         match action {
             Action::Begin(epoch) => {
                 assert_eq!(self.begun.map(Epoch::next), Some(epoch));
+                if !self.is_asked_for {
+                    self.check_begin();
+                }
+                self.open.extend(self.begun);
                 self.begun = Some(epoch);
             }
-            Action::End => assert!(self.begun.take().is_some(), "ended twice"),
+            Action::End => {
+                let begun = self.begun.take();
+                assert!(begun.is_some(), "ended twice");
+                self.open.extend(begun);
+            }
             Action::Write(metadata) => {
                 assert!(self.writing.is_none(), "C2: one write at a time");
                 assert_eq!(metadata.id.0, self.newest.0.0 + 1, "C1: ids are dense");
@@ -295,6 +344,8 @@ impl<'a> Run<'a> {
                 let newest = self.store.checkpoints.values().next_back();
                 assert_eq!(Some(epoch), newest.map(|newest| newest.epoch), "what is complete");
                 assert!(epoch > self.newest.1, "commits go up");
+                self.open.retain(|open| *open > epoch);
+                (self.failures, self.ended_ms) = (0, Some(self.now_ms));
                 self.newest = newest.map(|newest| (newest.id, newest.epoch)).expect("as above");
             }
             Action::Savepoint { requests, metadata } => {
@@ -319,13 +370,34 @@ impl<'a> Run<'a> {
                     assert!(self.store.objects.remove(&object).is_some(), "{object} is not there");
                 }
                 assert!(
-                    (1..=self.retain).contains(&self.store.completed()),
+                    (1..=self.policy.retain).contains(&self.store.completed()),
                     "as many as to retain"
                 );
             }
-            Action::Finish => self.is_over = true,
-            Action::Abandon { .. } => (self.is_over, self.is_fenced) = (true, true),
+            Action::Finish => self.end = Some(End::Finished),
+            Action::Abandon { .. } => self.end = Some(End::Abandoned),
+            Action::Failed { epoch, .. } => {
+                self.open.remove(&epoch);
+                if !self.is_closing {
+                    self.failures += 1;
+                    self.ended_ms = Some(self.now_ms);
+                }
+            }
+            Action::GiveUp { failures, .. } => {
+                assert_eq!(failures, self.failures);
+                assert!(failures > self.policy.tolerable_failures, "they were tolerable");
+                self.end = Some(End::Abandoned);
+            }
         }
+    }
+
+    /// What must hold when an epoch ends because its interval is over.
+    fn check_begin(&self) {
+        let is_sealing = |epoch: &&Epoch| self.frontier.is_some_and(|before| **epoch >= before);
+        let sealing = self.open.iter().filter(is_sealing).count();
+        assert!(sealing < self.policy.max_concurrent, "C5: {:?}", self.open);
+        let rest = self.ended_ms.map_or(u64::MAX, |ended_ms| self.now_ms - ended_ms);
+        assert!(rest >= self.policy.min_pause.as_millis() as u64, "a pause of {rest} ms");
     }
 
     fn state_at(&self, epoch: Epoch) -> State {
@@ -368,7 +440,7 @@ impl<'a> Run<'a> {
 
     fn request_savepoint(&mut self, arg: u64) {
         let request = arg << 32 | self.savepoints.len() as u64;
-        if !self.is_over {
+        if self.end.is_none() {
             // After the end it is the last epoch that ran.
             let running = self.coordinator.epoch();
             let epoch = if self.coordinator.is_closing() { Epoch(0) } else { running };
@@ -416,14 +488,14 @@ impl<'a> Run<'a> {
         let Some(metadata) = self.writing.take() else { return };
         let id = metadata.id;
         match arg % 8 {
-            0 => self.feed(Event::NotWritten),
+            0 => self.feed(Event::NotWritten { reason: "refused".into() }),
             1 => {
                 self.store.checkpoints.entry(id).or_insert(metadata);
-                self.feed(Event::NotWritten);
+                self.feed(Event::NotWritten { reason: "refused".into() });
             }
             2 => {
                 self.late.push(metadata);
-                self.feed(Event::NotWritten);
+                self.feed(Event::NotWritten { reason: "refused".into() });
             }
             _ => {
                 let epoch = self.store.checkpoints.entry(id).or_insert(metadata).epoch;
@@ -477,7 +549,7 @@ impl<'a> Run<'a> {
             self.tell_frontier();
             self.end_write(7);
             self.end_fold(u32::MAX);
-            if self.is_over {
+            if self.end.is_some() {
                 return;
             }
         }
@@ -489,7 +561,7 @@ impl<'a> Run<'a> {
         let last = checkpoints.values().next_back().expect("never none");
         assert_eq!((last.id, last.epoch), self.newest, "the last is known to be complete");
         assert_eq!(self.store.completed(), checkpoints.len(), "no copies are left");
-        assert!(checkpoints.len() <= self.retain);
+        assert!(checkpoints.len() <= self.policy.retain);
         assert!(self.savepoints.is_empty(), "every request is served: {:?}", self.savepoints);
         if self.copied > 0 || self.folds > 0 || self.generation > Generation(1) {
             // What a copy held back, a fold made last, or a run that died had not acknowledged, is the sweep's.
@@ -520,7 +592,7 @@ fn simulate(store: &mut Store, generation: u64, tape: &[u32], dies: bool) {
         return;
     }
     run.finish();
-    if !run.is_fenced {
+    if run.end == Some(End::Finished) {
         run.check_end();
     }
 }

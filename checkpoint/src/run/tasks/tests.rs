@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::metadata::{Generation, Origin};
+use crate::policy::CheckpointPolicy;
 use crate::run::Executor;
 use crate::run::{Restore, RunOptions};
 use crate::state::KeyGroups;
@@ -24,9 +25,9 @@ fn open(store: &BlobStore) -> Arc<Run> {
         workers: 1,
         key_groups: KeyGroups::default(),
         store: Some(store.clone()),
-        interval: Duration::from_secs(10),
-        retain: 3,
+        policy: CheckpointPolicy::default(),
         restore: Restore::Latest,
+        allow_non_restored_state: false,
     })
     .expect("nothing keeps the run from starting")
 }
@@ -98,7 +99,7 @@ fn a_metadata_of_an_older_run_is_not_taken_for_a_newer_run() {
     let name = layout::checkpoint(foreign.id);
     block_on(store.put(&name, foreign.to_bytes().into())).expect("memory does not fail");
     let event = write(&newer, &metadata(&newer, 3, 1));
-    assert!(matches!(event, Event::NotWritten), "{event:?}");
+    assert!(matches!(event, Event::NotWritten { .. }), "{event:?}");
     let failure = newer.control().take_failure().expect("the run has failed").to_string();
     assert!(failure.contains(&name) && failure.contains("(generation 1)"), "{failure}");
 }
@@ -110,7 +111,7 @@ fn regression_an_emptied_folder_ends_the_run() {
     let run = open(&store);
     block_on(store.delete(&layout::generation(run.generation()))).expect("memory does not fail");
     let event = write(&run, &metadata(&run, 2, 1));
-    assert!(matches!(event, Event::NotWritten), "{event:?}");
+    assert!(matches!(event, Event::NotWritten { .. }), "{event:?}");
     let failure = run.control().take_failure().expect("the run has failed").to_string();
     assert_eq!(failure, "generations/0000000001 is missing");
 }
@@ -122,7 +123,7 @@ fn what_the_store_refuses_is_not_written_and_the_run_goes_on() {
     let run = open(&store);
     let _ = faults.clone().deny();
     let event = write(&run, &metadata(&run, 2, 1));
-    assert!(matches!(event, Event::NotWritten), "{event:?}");
+    assert!(matches!(event, Event::NotWritten { .. }), "{event:?}");
     assert!(!run.control().has_failed());
     faults.heal();
     let event = write(&run, &metadata(&run, 2, 2));
