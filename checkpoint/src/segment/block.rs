@@ -221,6 +221,18 @@ impl EntryBlock {
         self.tombstones.count = 0;
     }
 
+    /// The entry that was pushed last: key and value, which of a tombstone is empty.
+    #[inline]
+    pub(crate) fn last(&self) -> (&[u8], &[u8]) {
+        let Some(at) = self.entries.checked_sub(1) else { return (&[], &[]) };
+        let key = &self.keys.bytes[self.keys.bytes.len() - self.keys.lengths.get(at)..];
+        if self.tombstones.get(at) {
+            return (key, &[]);
+        }
+        let length = self.values.lengths.get(at - self.tombstones.count);
+        (key, &self.values.bytes[self.values.bytes.len() - length..])
+    }
+
     /// The entries in the order in which they were pushed; `None` is a tombstone.
     pub fn iter(&self) -> Entries<'_> {
         Entries { block: self, at: 0, live: 0, key_start: 0, value_start: 0 }

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //!   key --stable_hash--> 64 bits --high 32--> key group --> worker
-//!                                 --low 32--> slot within the group's table
+//!          following bits of those --> part of the group, a table of bounded size
+//!                                 --low 32--> bucket within the part
 //! ```
 //!
 //! Nothing here knows timely, reads a clock or does I/O.
 
+mod changes;
 pub mod codec;
+mod digest;
 mod key_groups;
+mod parts;
 mod prefetch;
 mod stable_hash;
 mod table;
 
 pub use codec::{Bincode, Codec};
+pub use digest::StateDigest;
 pub use key_groups::{KEY_GROUPS_DEFAULT, KEY_GROUPS_MAX, KeyGroups};
 pub use stable_hash::{StableHasher, stable_hash};
 pub use table::{Cursor, KeyedTable, Place, SealSlice};

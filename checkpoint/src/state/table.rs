@@ -1,13 +1,14 @@
 //! Keyed entries in memory that know which of them changed in the running epoch.
 //!
-//! One [`HashTable`] per key group, with an epoch *stamp* in the padding beside each entry's tag. A
-//! record costs one compare more than it would without checkpoints. The table's control bytes, one
-//! an entry, stay in the cache; they say where the entry is, which is asked for ahead of time.
+//! Hash tables of bounded size ([`Parts`]), with an epoch *stamp* in the padding beside each entry's
+//! tag, and a bit for each bucket that changed. A record costs one compare more than it would
+//! without checkpoints. A table's control bytes, one an entry, stay in the cache; they say where the
+//! entry is, which is asked for ahead of time.
 //!
 //! ```text
 //!   bucket [ tag | stamp | key | value ]        stamp == running: changed in the running epoch
 //!
-//!   seal   0 .......... cursor .............. end
+//!   seal   0 .......... cursor .............. end         of the changed buckets, or of all
 //!          captured     |  captured when scanned, or when touched, whichever comes first
 //! ```
 //!
@@ -22,40 +23,36 @@
 //!
 //! # Invariants
 //!
-//! * **T1** Entries move only when their group grows, and a group grows only when it is wholly
-//!   ahead of the cursor or wholly behind it (`grow` finishes a half-scanned group first).
-//! * **T2** A removed entry stays as a tombstone until a delta holds it.
+//! * **T1** Entries move only when their part grows, and a part grows only when it is wholly
+//!   captured or not captured at all (`grow` finishes a half-scanned part first).
+//! * **T2** A removed entry stays as a tombstone until a seal has come by: then a delta holds it, or a
+//!   base hides what it was for.
 //! * **T3** Each entry is captured at most once a seal: a capture on touch gives it the running
 //!   stamp, which the scan passes over.
+//! * **T4** The bit of a bucket is set if its entry changed and is not captured.
+//! * **T5** The digest of a seal is that of the entries at the moment of `begin_seal`: an entry
+//!   is taken off when it is first touched in an epoch, and added when it is captured.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use hashbrown::HashTable;
-
+use super::changes::{Changes, Encoded};
+use super::parts::{Parts, within_part};
 use super::prefetch::prefetch;
-use super::{Codec, KeyGroups};
+use super::{Codec, KeyGroups, StateDigest, stable_hash};
 use crate::error::BoxError;
 use crate::metadata::SegmentKind;
-use crate::segment::{BLOCK_BYTES_MAX, EntryBlock};
+use crate::segment::EntryBlock;
 
 /// Keyed state of one operator on one worker. See the module.
 pub struct KeyedTable<K, V, C> {
-    key_groups: KeyGroups,
-    first_group: u16,
-    groups: Vec<Group<K, V>>,
-    /// Stamp of the running epoch; entries restored have 0.
-    stamp: u32,
-    changed: u64,
+    parts: Parts<Entry<K, V>>,
+    changes: Changes,
     live: u64,
-    seal: Option<Seal>,
-    spare: Spare,
     codec: PhantomData<fn() -> C>,
 }
 
-type Group<K, V> = HashTable<Entry<K, V>>;
-
-enum Entry<K, V> {
+pub(super) enum Entry<K, V> {
     Live { stamp: u32, key: K, value: V },
     Dead { stamp: u32, key: K },
 }
@@ -66,63 +63,27 @@ impl<K, V> Entry<K, V> {
             Entry::Live { key, .. } | Entry::Dead { key, .. } => key,
         }
     }
-}
 
-/// A seal under way.
-struct Seal {
-    kind: SegmentKind,
-    /// Stamp of the epoch that is being sealed.
-    stamp: u32,
-    group: usize,
-    slot: usize,
-    /// What is captured and not handed out, per group.
-    captured: Vec<Vec<EntryBlock>>,
-    spare: Spare,
-    /// The first failure of an encoding; reported by the next slice.
-    failed: Option<BoxError>,
+    fn stamp(&self) -> u32 {
+        match self {
+            Entry::Live { stamp, .. } | Entry::Dead { stamp, .. } => *stamp,
+        }
+    }
 }
 
 /// Where a key is, as far as its hash alone can tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
-    group: u32,
-    low: u32,
-    bucket: usize,
+    hash: u64,
+    part: u32,
+    bucket: u32,
 }
 
 /// A place in a table, for [`KeyedTable::scan`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
-    group: usize,
+    part: usize,
     slot: usize,
-}
-
-/// Blocks whose memory is used again: to touch fresh pages is most of what a capture would cost.
-#[derive(Default)]
-struct Spare {
-    blocks: Vec<(EntryBlock, usize)>,
-    bytes: usize,
-}
-
-/// Bytes of blocks that are kept for the next captures, of one operator on one worker. Writing keeps
-/// up with capturing, so a few blocks go round; a large state must not hold as many as it has.
-const SPARE_BYTES_MAX: usize = 16 << 20;
-
-impl Spare {
-    fn put(&mut self, mut block: EntryBlock) {
-        let bytes = block.raw_bytes();
-        if self.bytes + bytes <= SPARE_BYTES_MAX {
-            block.clear();
-            self.bytes += bytes;
-            self.blocks.push((block, bytes));
-        }
-    }
-
-    fn take(&mut self) -> EntryBlock {
-        let Some((block, bytes)) = self.blocks.pop() else { return EntryBlock::new() };
-        self.bytes -= bytes;
-        block
-    }
 }
 
 /// What a slice of a seal left to do.
@@ -135,66 +96,11 @@ pub enum SealSlice {
 }
 
 /// A delta with this share of all entries or more is written as a base instead: the bytes are at
-/// most a third more, and everything older becomes garbage without being folded.
-const BASE_ABOVE_CHANGED: (u64, u64) = (3, 4);
-
-/// What the table of a group is given as the hash: it looks at the lowest bits and at the highest,
-/// and the high half of ours is nearly the same throughout a group.
-#[inline]
-fn within_group(low: u32) -> u64 {
-    u64::from(low) << 32 | u64::from(low)
-}
+/// most a quarter more, and everything older becomes garbage without being folded.
+const BASE_ABOVE_CHANGED: (u64, u64) = (4, 5);
 
 fn hash_of<K: std::hash::Hash, V>(entry: &Entry<K, V>) -> u64 {
-    within_group(super::stable_hash(entry.key()) as u32)
-}
-
-impl Seal {
-    #[inline]
-    fn is_behind(&self, group: usize, slot: usize) -> bool {
-        (group, slot) < (self.group, self.slot)
-    }
-
-    fn wants(&self, stamp: u32) -> bool {
-        match self.kind {
-            SegmentKind::Delta => stamp == self.stamp,
-            SegmentKind::Base => stamp <= self.stamp,
-        }
-    }
-
-    fn capture<K, V, C: Codec<K> + Codec<V>>(&mut self, group: usize, key: &K, value: Option<&V>) {
-        let blocks = &mut self.captured[group];
-        if blocks.last().is_none_or(|block| block.raw_bytes() >= BLOCK_BYTES_MAX) {
-            blocks.push(self.spare.take());
-        }
-        let block = blocks.last_mut().expect("one was pushed if there was none");
-        let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode(key, bytes);
-        let pushed = match value {
-            Some(value) => block.push(encode_key, |bytes| <C as Codec<V>>::encode(value, bytes)),
-            None => block.push_tombstone(encode_key),
-        };
-        if let Err(error) = pushed {
-            self.failed.get_or_insert(error);
-        }
-    }
-
-    /// An entry with another stamp than the running one is about to change.
-    #[cold]
-    #[inline(never)]
-    fn before_change<K, V, C: Codec<K> + Codec<V>>(
-        &mut self,
-        (group, slot): (usize, usize),
-        stamp: u32,
-        key: &K,
-        value: Option<&V>,
-    ) {
-        if !self.is_behind(group, slot) && self.wants(stamp) {
-            // A base needs no tombstones.
-            if value.is_some() || self.kind == SegmentKind::Delta {
-                self.capture::<K, V, C>(group, key, value);
-            }
-        }
-    }
+    stable_hash(entry.key())
 }
 
 impl<K, V, C> KeyedTable<K, V, C>
@@ -205,14 +111,9 @@ where
     /// An empty table for the groups `owned`.
     pub fn new(key_groups: KeyGroups, owned: Range<u16>) -> Self {
         KeyedTable {
-            key_groups,
-            first_group: owned.start,
-            groups: owned.map(|_| HashTable::new()).collect(),
-            stamp: 1,
-            changed: 0,
+            parts: Parts::new(key_groups, owned),
+            changes: Changes::new(),
             live: 0,
-            seal: None,
-            spare: Spare::default(),
             codec: PhantomData,
         }
     }
@@ -229,17 +130,19 @@ where
 
     /// Bytes that the tables take; what keys and values own on the heap is not counted.
     pub fn memory_bytes(&self) -> usize {
-        self.groups.iter().map(HashTable::allocation_size).sum()
+        self.parts.iter().map(|part| part.entries.allocation_size() + 8 * part.changed.len()).sum()
     }
 
     /// The groups that the table holds.
     pub fn owned_groups(&self) -> Range<u16> {
-        self.first_group..self.first_group + self.groups.len() as u16
+        self.parts.owned().clone()
     }
 
-    #[inline]
-    fn group_of(&self, hash: u64) -> usize {
-        usize::from(self.key_groups.of_hash(hash) - self.first_group)
+    /// The digest of all live entries at the moment of the last `begin_seal`, or as they were
+    /// restored if there was none; none while a seal is under way, and from the restore of entries
+    /// that do not encode to the bytes that they came from to the next base.
+    pub fn digest(&self) -> Option<StateDigest> {
+        self.changes.digest()
     }
 
     /// Where a key with this [`stable_hash`](super::stable_hash) is, if it is there; the key lies
@@ -248,14 +151,14 @@ where
     /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
     pub fn place(&self, hash: u64) -> Place {
-        let (group, low) = (self.group_of(hash), hash as u32);
-        let table = &self.groups[group];
+        let part = self.parts.of_hash(hash);
+        let table = &self.parts[part].entries;
         // By its control byte alone: one time in a hundred it is another's.
-        let bucket = table.find_bucket_index(within_group(low), |_| true).unwrap_or(usize::MAX);
+        let bucket = table.find_bucket_index(within_part(hash), |_| true).unwrap_or(usize::MAX);
         if let Some(entry) = table.get_bucket(bucket) {
             prefetch(entry);
         }
-        Place { group: group as u32, low, bucket }
+        Place { hash, part: part as u32, bucket: bucket as u32 }
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
@@ -281,171 +184,256 @@ where
         init: impl FnOnce() -> V,
         change: impl FnOnce(&K, &mut V) -> R,
     ) -> R {
-        let at = place.group as usize;
-        let there = self.groups[at].get_bucket(place.bucket);
-        let bucket = match there {
-            Some(Entry::Live { key: there, .. }) if *there == key => place.bucket,
-            _ => self.live(place, &key).unwrap_or_else(|| self.insert(place, key, init())),
+        let (part, bucket) = (place.part as usize, place.bucket as usize);
+        let at = match self.parts[part].entries.get_bucket(bucket) {
+            Some(Entry::Live { key: there, .. }) if *there == key => (part, bucket),
+            // The part may have been split since.
+            _ => self
+                .live(place.hash, |there| *there == key)
+                .unwrap_or_else(|| self.insert(place.hash, key, init(), self.changes.stamp)),
         };
-        let (stamp, seal, changed) = (self.stamp, &mut self.seal, &mut self.changed);
-        let Some(Entry::Live { stamp: old, key, value }) = self.groups[at].get_bucket_mut(bucket)
+        self.change_at(at, change)
+    }
+
+    /// Applies `change` to the live entry that is there.
+    #[inline]
+    fn change_at<R>(
+        &mut self,
+        (at, bucket): (usize, usize),
+        change: impl FnOnce(&K, &mut V) -> R,
+    ) -> R {
+        let part = &mut self.parts[at];
+        let Some(Entry::Live { stamp: old, key, value }) = part.entries.get_bucket_mut(bucket)
         else {
             unreachable!("the entry was found or inserted there")
         };
-        if *old != stamp {
-            if let Some(seal) = seal {
-                seal.before_change::<K, V, C>((at, bucket), *old, key, Some(value));
-            }
-            *old = stamp;
-            *changed += 1;
+        if *old != self.changes.stamp {
+            let place = (at, bucket, part.sealed, part.group);
+            self.changes.before_first::<K, V, C>(place, *old, key, Some(value));
+            *old = self.changes.stamp;
+            part.changed[bucket / 64] |= 1 << (bucket % 64);
         }
         change(key, value)
     }
 
-    /// The bucket of `key`, if it is live.
-    fn live(&self, place: Place, key: &K) -> Option<usize> {
-        let is_it = |entry: &Entry<K, V>| matches!(entry, Entry::Live { key: k, .. } if k == key);
-        self.groups[place.group as usize].find_bucket_index(within_group(place.low), is_it)
+    /// Part and bucket of the live key with this hash for which `is_key` holds.
+    #[inline]
+    fn live(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(usize, usize)> {
+        let part = self.parts.of_hash(hash);
+        let is_it = |entry: &Entry<K, V>| matches!(entry, Entry::Live { key, .. } if is_key(key));
+        let bucket = self.parts[part].entries.find_bucket_index(within_part(hash), is_it)?;
+        Some((part, bucket))
     }
 
     /// The value of `key`.
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let place = self.place(hash);
-        match self.groups[place.group as usize].get_bucket(self.live(place, key)?) {
+        self.find(hash, |there| there == key)
+    }
+
+    /// The value of the key that has this hash and for which `is_key` holds: for who has the parts
+    /// of a key and not the key.
+    pub fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&V> {
+        let (part, bucket) = self.live(hash, is_key)?;
+        match self.parts[part].entries.get_bucket(bucket) {
             Some(Entry::Live { value, .. }) => Some(value),
             _ => None,
         }
     }
 
+    /// Applies `change` to the value of the key that has this hash and for which `is_key` holds, if
+    /// it is there.
+    pub fn change<R>(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Option<R> {
+        let at = self.live(hash, is_key)?;
+        Some(self.change_at(at, |_, value| change(value)))
+    }
+
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, hash: u64, key: K) -> Option<V> {
-        let place = self.place(hash);
-        let bucket = self.live(place, &key)?;
-        let at = place.group as usize;
-        let entry = self.groups[at].get_bucket_mut(bucket)?;
-        let dead = Entry::Dead { stamp: self.stamp, key };
+        let (at, bucket) = self.live(hash, |there| *there == key)?;
+        let part = &mut self.parts[at];
+        let entry = part.entries.get_bucket_mut(bucket)?;
+        let dead = Entry::Dead { stamp: self.changes.stamp, key };
         let Entry::Live { stamp, key, value } = std::mem::replace(entry, dead) else {
             unreachable!("the search was for live entries")
         };
-        if stamp != self.stamp {
-            if let Some(seal) = &mut self.seal {
-                seal.before_change::<K, V, C>((at, bucket), stamp, &key, Some(&value));
-            }
-            self.changed += 1;
+        if stamp != self.changes.stamp {
+            let place = (at, bucket, part.sealed, part.group);
+            self.changes.before_first::<K, V, C>(place, stamp, &key, Some(&value));
+            part.mark(bucket);
         }
         self.live -= 1;
+        self.changes.dead += 1;
         Some(value)
     }
 
     /// Puts an entry back that a segment holds; it does not count as changed. `None` is a
     /// tombstone of a delta: the entry that an older segment had is dropped.
     pub fn restore(&mut self, hash: u64, key: K, value: Option<V>) {
-        let stamp = std::mem::replace(&mut self.stamp, 0);
-        let place = self.place(hash);
-        match (value, self.live(place, &key)) {
-            (Some(new), Some(bucket)) => {
-                let entry = self.groups[place.group as usize].get_bucket_mut(bucket);
-                if let Some(Entry::Live { value, .. }) = entry {
-                    *value = new;
-                }
-            }
-            (Some(new), None) => drop(self.insert(place, key, new)),
-            (None, _) => drop(self.remove(hash, key)),
-        }
-        self.stamp = stamp;
-        self.changed = 0;
+        self.restore_from(hash, key, value, None);
     }
 
-    /// Makes room for `entries` more in `group`.
+    /// As [`restore`](Self::restore), of an entry that was decoded from `encoded`.
+    pub(crate) fn restore_from(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: Option<V>,
+        encoded: Option<Encoded<'_>>,
+    ) {
+        let there = self.live(hash, |there| *there == key);
+        let Some((at, bucket)) = there else {
+            if let Some(value) = value {
+                self.restore_new(hash, key, value, encoded);
+            }
+            return;
+        };
+        let entries = &mut self.parts[at].entries;
+        let Some(Entry::Live { value: old, .. }) = entries.get_bucket_mut(bucket) else { return };
+        let new = value.as_ref().map(|value| (value, encoded));
+        self.changes.restored::<K, V, C>(&key, Some(old), new);
+        match value {
+            Some(value) => *old = value,
+            None => {
+                self.live -= 1;
+                entries.get_bucket_entry(bucket).ok().map(|entry| entry.remove());
+            }
+        }
+    }
+
+    /// As [`restore_from`](Self::restore_from), of an entry whose key is known not to be there.
+    pub(crate) fn restore_new(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: V,
+        encoded: Option<Encoded<'_>>,
+    ) {
+        self.changes.restored::<K, V, C>(&key, None, Some((&value, encoded)));
+        self.live += 1;
+        let entry = Entry::Live { stamp: RESTORED, key, value };
+        let at = self.with_room(hash);
+        self.parts.put((at, hash), entry, false, hash_of);
+    }
+
+    /// Makes room for `entries` in `group`, which is best done while it is empty.
     pub fn reserve(&mut self, group: u16, entries: usize) {
-        self.groups[usize::from(group - self.first_group)].reserve(entries, hash_of);
+        self.parts.reserve(group - self.parts.owned().start, entries);
     }
 
     /// All live entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.groups.iter().flat_map(HashTable::iter).filter_map(|entry| match entry {
+        self.parts.iter().flat_map(|part| part.entries.iter()).filter_map(|entry| match entry {
             Entry::Live { key, value, .. } => Some((key, value)),
             Entry::Dead { .. } => None,
         })
     }
 
     /// Visits the live entries in the next `slots` buckets from `cursor` on, and moves it; returns
-    /// whether there are more. Nothing may change between two calls of one scan.
+    /// whether there are more. Between two calls of one scan nothing may change but by `remove`, or
+    /// entries may be passed over, and visited twice.
     pub fn scan(
         &self,
         cursor: &mut Cursor,
         mut slots: usize,
         mut visit: impl FnMut(&K, &V),
     ) -> bool {
-        while let Some(group) = self.groups.get(cursor.group) {
-            let end = cursor.slot.saturating_add(slots).min(group.num_buckets());
+        while let Some(part) = self.parts.get(cursor.part) {
+            let buckets = part.buckets();
+            let end = cursor.slot.saturating_add(slots).min(buckets).max(cursor.slot);
             for bucket in cursor.slot..end {
-                if let Some(Entry::Live { key, value, .. }) = group.get_bucket(bucket) {
+                if let Some(Entry::Live { key, value, .. }) = part.entries.get_bucket(bucket) {
                     visit(key, value);
                 }
             }
             slots -= end - cursor.slot;
-            if end < group.num_buckets() {
+            if end < buckets {
                 cursor.slot = end;
                 return true;
             }
-            *cursor = Cursor { group: cursor.group + 1, slot: 0 };
+            *cursor = Cursor { part: cursor.part + 1, slot: 0 };
         }
         false
     }
 
-    /// Puts an entry where there is no live one with its key, and returns its bucket.
+    /// Puts an entry where there is no live one with its key; returns its part and bucket.
     #[inline(never)]
-    fn insert(&mut self, place: Place, key: K, value: V) -> usize {
-        let at = place.group as usize;
-        if self.groups[at].len() == self.groups[at].capacity() {
-            self.grow(at);
-        }
-        let (hash, stamp) = (within_group(place.low), self.stamp);
+    fn insert(&mut self, hash: u64, key: K, value: V, stamp: u32) -> (usize, usize) {
         self.live += 1;
-        let dead = self.groups[at].find_bucket_index(hash, |entry| *entry.key() == key);
         let entry = Entry::Live { stamp, key, value };
-        let Some(bucket) = dead else {
-            self.changed += 1;
-            return self.groups[at].insert_unique(hash, entry, hash_of).bucket_index();
+        if self.changes.dead > 0 {
+            return self.insert_over_dead(hash, entry);
+        }
+        self.changes.count += 1;
+        let at = self.with_room(hash);
+        (at, self.parts.put((at, hash), entry, true, hash_of))
+    }
+
+    /// As `insert`, where the key may have a tombstone.
+    fn insert_over_dead(&mut self, hash: u64, entry: Entry<K, V>) -> (usize, usize) {
+        let at = self.parts.of_hash(hash);
+        let part = &mut self.parts[at];
+        let is_it = |there: &Entry<K, V>| there.key() == entry.key();
+        let Some(bucket) = part.entries.find_bucket_index(within_part(hash), is_it) else {
+            self.changes.count += 1;
+            let at = self.with_room(hash);
+            return (at, self.parts.put((at, hash), entry, true, hash_of));
         };
-        if let Some(there) = self.groups[at].get_bucket_mut(bucket) {
+        self.changes.dead -= 1;
+        if let Some(there) = part.entries.get_bucket_mut(bucket) {
             if let Entry::Dead { stamp: old, key } = there
-                && *old != stamp
+                && *old != self.changes.stamp
             {
-                if let Some(seal) = &mut self.seal {
-                    seal.before_change::<K, V, C>((at, bucket), *old, key, None);
-                }
-                self.changed += 1;
+                let place = (at, bucket, part.sealed, part.group);
+                self.changes.before_first::<K, V, C>(place, *old, key, None);
             }
             *there = entry;
         }
-        bucket
+        part.mark(bucket);
+        (at, bucket)
+    }
+
+    /// The part of a hash, which has room for an entry more.
+    #[inline]
+    fn with_room(&mut self, hash: u64) -> usize {
+        loop {
+            let at = self.parts.of_hash(hash);
+            if !self.parts[at].is_full() {
+                return at;
+            }
+            self.grow(at);
+        }
     }
 
     fn grow(&mut self, at: usize) {
         // T1: entries must not move under the cursor.
-        if self.seal.as_ref().is_some_and(|seal| seal.group == at && seal.slot > 0) {
-            self.scan_group(usize::MAX);
-            if let Some(seal) = &mut self.seal {
-                // Behind the cursor whatever size it grows to.
-                seal.slot = usize::MAX;
-            }
+        if let Some(seal) = &self.changes.seal
+            && seal.part == at
+            && seal.bucket > 0
+        {
+            let mut all = usize::MAX;
+            self.changes.scan::<K, V, C>(&mut self.parts[at], &mut all);
         }
-        // T2: a tombstone is dropped when no seal, under way or to come, will ask for it.
-        let (running, seal) = (self.stamp, self.seal.as_ref());
-        self.groups[at].retain(|entry| match entry {
-            Entry::Live { .. } => true,
-            Entry::Dead { stamp, .. } => {
-                *stamp == running || seal.is_some_and(|seal| seal.wants(*stamp))
-            }
-        });
-        self.groups[at].reserve(1, hash_of);
+        // T4, for each bucket that an entry comes to.
+        let (running, sealed) = (self.changes.stamp, self.parts[at].sealed);
+        let unsealed = self.changes.seal.as_ref().map(|seal| seal.stamp).filter(|s| *s != sealed);
+        let is_changed = |entry: &Entry<K, V>| {
+            let stamp = entry.stamp();
+            stamp == running || unsealed == Some(stamp)
+        };
+        let deeper = self.parts.grow(at, hash_of, is_changed);
+        if let Some(seal) = &mut self.changes.seal {
+            seal.position <<= deeper;
+        }
     }
 
     /// Whether a seal is under way.
     pub fn is_sealing(&self) -> bool {
-        self.seal.is_some()
+        self.changes.seal.is_some()
     }
 
     /// Ends the running epoch: what changed in it is handed out by [`seal_slice`](Self::seal_slice)
@@ -455,38 +443,25 @@ where
     ///
     /// If the previous seal is not done.
     pub fn begin_seal(&mut self) -> SegmentKind {
-        assert!(self.seal.is_none(), "a seal is under way");
+        assert!(!self.is_sealing(), "a seal is under way");
         let (part, whole) = BASE_ABOVE_CHANGED;
-        let kind = if self.changed * whole >= self.live * part && self.live > 0 {
+        let kind = if self.changes.count * whole >= self.live * part && self.live > 0 {
             SegmentKind::Base
         } else {
             SegmentKind::Delta
         };
-        self.seal = Some(Seal {
-            kind,
-            stamp: self.stamp,
-            group: 0,
-            slot: 0,
-            captured: self.groups.iter().map(|_| Vec::new()).collect(),
-            spare: std::mem::take(&mut self.spare),
-            failed: None,
-        });
-        self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
-        self.changed = 0;
+        let first = if self.parts.positions() > 0 { self.parts.at(0) } else { 0 };
+        self.changes.begin_seal(kind, first, self.parts.owned().len());
         kind
     }
 
     /// Takes back a block that was handed out and is written: its memory serves for a later one.
     pub fn recycle(&mut self, block: EntryBlock) {
-        let spare = match &mut self.seal {
-            Some(seal) => &mut seal.spare,
-            None => &mut self.spare,
-        };
-        spare.put(block);
+        self.changes.recycle(block);
     }
 
-    /// Scans up to `slots` buckets on, handing out each group's entries when the group is done, in
-    /// the order of groups.
+    /// Goes on with the seal for `work` units, each what about an entry of two words takes, handing
+    /// out each group's entries when the group is done, in the order of groups.
     ///
     /// # Errors
     ///
@@ -497,70 +472,57 @@ where
     /// If no seal is under way.
     pub fn seal_slice(
         &mut self,
-        slots: usize,
+        mut work: usize,
         mut out: impl FnMut(u16, EntryBlock),
     ) -> Result<SealSlice, BoxError> {
-        let mut left = slots;
         loop {
-            let seal = self.seal.as_mut().expect("a seal is under way");
-            if let Some(error) = seal.failed.take() {
+            if let Some(error) = self.changes.failure() {
                 return Err(error);
             }
-            if seal.group == self.groups.len() {
-                self.spare = std::mem::take(&mut seal.spare);
-                self.seal = None;
+            let seal = self.changes.seal.as_ref().expect("a seal is under way");
+            let (stamp, position) = (seal.stamp, seal.position);
+            if position >= self.parts.positions() {
+                self.changes.seal = None;
                 return Ok(SealSlice::Done);
             }
-            if seal.slot >= self.groups[seal.group].num_buckets() {
-                let group = self.first_group + seal.group as u16;
-                let blocks = std::mem::take(&mut seal.captured[seal.group]);
-                seal.group += 1;
-                seal.slot = 0;
-                for block in blocks {
-                    out(group, block);
-                }
-                // An empty group costs a little as well: a worker may own thousands.
-                left = left.saturating_sub(16);
-            } else {
-                let from = seal.slot;
-                self.scan_group(left);
-                left -= self.seal.as_ref().map_or(0, |seal| seal.slot - from);
+            let at = self.parts.at(position);
+            // A part that had to grow while it was scanned is done already, and so is its other half.
+            let is_done = self.parts[at].sealed == stamp
+                || self.changes.scan::<K, V, C>(&mut self.parts[at], &mut work);
+            if !is_done {
+                return Ok(SealSlice::More);
             }
-            if left == 0 {
+            let (next, ends_group) = self.parts.next(position);
+            if ends_group {
+                let group = self.parts.group_at(position);
+                let blocks = self.changes.take_captured(group);
+                let group = self.parts.owned().start + group as u16;
+                blocks.into_iter().for_each(|block| out(group, block));
+            }
+            if let Some(seal) = &mut self.changes.seal {
+                seal.position = next;
+                seal.bucket = 0;
+                seal.part = if next < self.parts.positions() { self.parts.at(next) } else { 0 };
+            }
+            // An empty part costs a little as well: a worker may own thousands.
+            work = work.saturating_sub(16);
+            if work == 0 {
                 return Ok(SealSlice::More);
             }
         }
     }
-
-    /// Captures from the cursor on within its group, at most `slots` buckets.
-    fn scan_group(&mut self, slots: usize) {
-        let Some(seal) = &mut self.seal else { return };
-        let group = &self.groups[seal.group];
-        let end = seal.slot.saturating_add(slots).min(group.num_buckets());
-        for bucket in seal.slot..end {
-            match group.get_bucket(bucket) {
-                Some(Entry::Live { stamp, key, value }) if seal.wants(*stamp) => {
-                    seal.capture::<K, V, C>(seal.group, key, Some(value));
-                }
-                Some(Entry::Dead { stamp, key })
-                    if seal.kind == SegmentKind::Delta && seal.wants(*stamp) =>
-                {
-                    seal.capture::<K, V, C>(seal.group, key, None);
-                }
-                _ => {}
-            }
-        }
-        seal.slot = end.max(seal.slot);
-    }
 }
+
+/// The stamp of entries that a segment held.
+const RESTORED: u32 = 0;
 
 impl<K, V, C> std::fmt::Debug for KeyedTable<K, V, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedTable")
-            .field("groups", &self.groups.len())
+            .field("groups", self.parts.owned())
             .field("live", &self.live)
-            .field("changed", &self.changed)
-            .field("sealing", &self.seal.is_some())
+            .field("changed", &self.changes.count)
+            .field("sealing", &self.changes.seal.is_some())
             .finish_non_exhaustive()
     }
 }

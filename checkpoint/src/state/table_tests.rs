@@ -11,7 +11,10 @@ type Table = KeyedTable<u32, u64, Bincode>;
 
 fn table(groups: u16) -> Table {
     let groups = KeyGroups::new(groups).unwrap();
-    KeyedTable::new(groups, 0..groups.count())
+    let mut table = KeyedTable::new(groups, 0..groups.count());
+    // Parts are split all the time.
+    table.parts.buckets_max = 16;
+    table
 }
 
 fn decode(block: &EntryBlock) -> Vec<(u32, Option<u64>)> {
@@ -24,6 +27,16 @@ fn decode(block: &EntryBlock) -> Vec<(u32, Option<u64>)> {
         .collect()
 }
 
+/// The digest, computed by its definition.
+fn digest(entries: &BTreeMap<u32, u64>) -> StateDigest {
+    let hash = |(key, value): (&u32, &u64)| {
+        let seed = twox_hash::XxHash3_64::oneshot(&key.to_le_bytes());
+        twox_hash::XxHash3_128::oneshot_with_seed(seed, &value.to_le_bytes())
+    };
+    let sum = entries.iter().map(hash).fold(0, u128::wrapping_add);
+    format!("{sum:032x}").parse().unwrap()
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add(u32),
@@ -34,8 +47,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (0u32..200).prop_map(Step::Add),
-        3 => (0u32..200).prop_map(Step::Remove),
+        8 => (0u32..600).prop_map(Step::Add),
+        3 => (0u32..600).prop_map(Step::Remove),
         1 => Just(Step::BeginSeal),
         2 => (1usize..40).prop_map(Step::Slice),
     ];
@@ -84,6 +97,7 @@ impl Harness {
             }
         }
         assert_eq!(self.stored, at_begin, "the segments say what the table held");
+        assert_eq!(self.table.digest(), Some(digest(&at_begin)), "T5");
     }
 
     fn step(&mut self, step: &Step) {
@@ -135,9 +149,40 @@ proptest! {
         harness.slice(usize::MAX);
         let live: BTreeMap<u32, u64> = harness.table.iter().map(|(k, v)| (*k, *v)).collect();
         prop_assert_eq!(&live, &harness.model);
-        for key in 0..200 {
+        for key in 0..600 {
             prop_assert_eq!(harness.table.get(stable_hash(&key), &key), harness.model.get(&key));
         }
+    }
+
+    /// As after a restart: with other groups, of a base and deltas above it.
+    #[test]
+    fn the_digest_of_what_is_restored_is_that_of_what_was_sealed(
+        base in prop::collection::btree_map(0u32..300, any::<u64>(), 0..200),
+        delta in prop::collection::btree_map(0u32..300, any::<Option<u64>>(), 0..200),
+        steps in steps(),
+        groups in 1u16..9,
+    ) {
+        let mut table = table(groups);
+        (0..groups).for_each(|group| table.reserve(group, base.len() / usize::from(groups)));
+        let mut model = base.clone();
+        for (key, value) in base {
+            let encoded = (&key.to_le_bytes()[..], &value.to_le_bytes()[..]);
+            table.restore_new(stable_hash(&key), key, value, Some(encoded));
+        }
+        for (key, value) in delta {
+            let bytes = value.unwrap_or_default().to_le_bytes();
+            let encoded = (&key.to_le_bytes()[..], &bytes[..]);
+            table.restore_from(stable_hash(&key), key, value, Some(encoded));
+            match value {
+                Some(value) => drop(model.insert(key, value)),
+                None => drop(model.remove(&key)),
+            }
+        }
+        prop_assert_eq!(table.digest(), Some(digest(&model)));
+        let mut harness = Harness { table, stored: model.clone(), model, sealing: None };
+        steps.iter().for_each(|step| harness.step(step));
+        harness.step(&Step::BeginSeal);
+        harness.slice(usize::MAX);
     }
 }
 
@@ -156,6 +201,75 @@ fn restored_entries_are_not_changed_ones() {
     table.seal_slice(usize::MAX, |_, block| entries.extend(decode(&block))).unwrap();
     assert_eq!(entries, [(7, Some(2))]);
     assert_eq!(table.get(stable_hash(&5), &5), Some(&2));
+}
+
+/// The base knows the digest again, for it is made of what is encoded now.
+#[test]
+fn entries_that_encode_otherwise_than_they_were_have_no_digest_until_the_next_base() {
+    let mut table = table(4);
+    for key in 0..10u32 {
+        let encoded = (&key.to_le_bytes()[..], &b"the same value in other words"[..]);
+        table.restore_new(stable_hash(&key), key, 1, Some(encoded));
+    }
+    assert_eq!(table.digest(), None);
+    let mut seal = |keys: std::ops::Range<u32>| {
+        keys.for_each(|key| table.update(stable_hash(&key), key, || 0, |_, n| *n += 1));
+        let kind = table.begin_seal();
+        assert_eq!(table.digest(), None, "a seal is under way");
+        assert_eq!(table.seal_slice(usize::MAX, |_, _| ()).unwrap(), SealSlice::Done);
+        (kind, table.digest())
+    };
+    assert_eq!(seal(0..1), (SegmentKind::Delta, None));
+    let (kind, found) = seal(0..10);
+    let model = (0..10).map(|key| (key, if key == 0 { 3 } else { 2 })).collect();
+    assert_eq!((kind, found), (SegmentKind::Base, Some(digest(&model))));
+}
+
+/// Whatever is left to do, a slice does no more than it was told to, by a word of buckets.
+#[test]
+fn a_slice_captures_no_more_than_its_share() {
+    let mut table: KeyedTable<u32, Vec<u8>, Bincode> = KeyedTable::new(KeyGroups::default(), 0..4);
+    let keys = || (0..4000u32).filter(|key| KeyGroups::default().of_hash(stable_hash(key)) < 4);
+    for (value_bytes, entries_max) in [(8, 40), (1 << 10, 1), (100 << 10, 1)] {
+        for key in keys() {
+            table.update(stable_hash(&key), key, Vec::new, |_, v| *v = vec![7; value_bytes]);
+        }
+        table.begin_seal();
+        let (mut captured, mut blocks) = (0, Vec::new());
+        loop {
+            let slice = table.seal_slice(40, |_, block| blocks.push(block)).unwrap();
+            let so_far =
+                table.changes.captured_entries() + blocks.iter().map(|b| b.len()).sum::<usize>();
+            assert!(
+                so_far - captured <= entries_max,
+                "{} of {value_bytes} bytes",
+                so_far - captured
+            );
+            captured = so_far;
+            if slice == SealSlice::Done {
+                break;
+            }
+        }
+        assert_eq!(captured, keys().count());
+    }
+}
+
+/// What a scan of all buckets would cost, whatever changed.
+#[test]
+fn a_seal_looks_only_at_what_has_changed() {
+    let mut table: KeyedTable<u64, u64, Bincode> = KeyedTable::new(KeyGroups::default(), 0..128);
+    let add = |table: &mut KeyedTable<u64, u64, Bincode>, key: u64| {
+        table.update(stable_hash(&key), key, || 0, |_, n| *n += 1);
+    };
+    (0..100_000).for_each(|key| add(&mut table, key));
+    let seal = |table: &mut KeyedTable<u64, u64, Bincode>| {
+        table.begin_seal();
+        (1..).find(|_| table.seal_slice(64, |_, _| ()).unwrap() == SealSlice::Done).unwrap()
+    };
+    let all: u32 = seal(&mut table);
+    (0..100).for_each(|key| add(&mut table, key));
+    let few = seal(&mut table);
+    assert!(all > 1500 && few < all / 10, "{few} slices for a hundred changes, {all} for all");
 }
 
 #[test]

@@ -1,0 +1,363 @@
+//! What changed in the running epoch, what of the epoch before is not captured yet, and the digest.
+//!
+//! ```text
+//!   first touch in an epoch:  captured, if a seal still wants it; taken off the digest
+//!   capture:                  encoded into a block; added to the digest
+//! ```
+
+use super::parts::Part;
+use super::prefetch::prefetch;
+use super::table::Entry;
+use super::{Codec, StateDigest};
+use crate::error::BoxError;
+use crate::metadata::SegmentKind;
+use crate::segment::EntryBlock;
+
+/// Size at which a block of captures is ended. Small, so that compressing one takes a fifth of a
+/// millisecond and stays in a core's own cache; large beside what a block costs in the index.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Bytes of blocks that are kept for the next captures, of one operator on one worker. Writing keeps
+/// up with capturing, so a few blocks go round; a large state must not hold as many as it has.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+
+/// Changed buckets in 64 from which on a scan is as good as sequential, and asks for nothing ahead.
+const DENSE: u32 = 24;
+
+/// See the module.
+pub(super) struct Changes {
+    /// Stamp of the running epoch; entries restored have 0.
+    pub(super) stamp: u32,
+    /// Entries that changed in it.
+    pub(super) count: u64,
+    /// Tombstones that are in the table.
+    pub(super) dead: u64,
+    pub(super) seal: Option<Seal>,
+    spare: Spare,
+    digest: Digest,
+}
+
+/// The digest as of the last seal, and what has happened to it since.
+struct Digest {
+    /// Of the entries when the last seal began; while one is under way, of what it has captured.
+    sealed: StateDigest,
+    /// What to add to `sealed` for the entries that have not changed since.
+    since: StateDigest,
+    /// Not, after a restore of entries that do not encode to the bytes they came from.
+    is_known: bool,
+    scratch: (Vec<u8>, Vec<u8>),
+}
+
+/// A seal under way.
+pub(super) struct Seal {
+    pub(super) kind: SegmentKind,
+    /// Stamp of the epoch that is being sealed.
+    pub(super) stamp: u32,
+    /// Position in the directory of the part that is being scanned, and the bucket within it.
+    pub(super) position: usize,
+    pub(super) bucket: usize,
+    /// Number of that part.
+    pub(super) part: usize,
+    /// What is captured and not handed out, per group.
+    captured: Vec<Vec<EntryBlock>>,
+    /// The first failure of an encoding; reported by the next slice.
+    failed: Option<BoxError>,
+}
+
+/// Blocks whose memory is used again: to touch fresh pages is most of what a capture would cost.
+#[derive(Default)]
+struct Spare {
+    blocks: Vec<(EntryBlock, usize)>,
+    bytes: usize,
+}
+
+impl Spare {
+    fn put(&mut self, mut block: EntryBlock) {
+        let bytes = block.raw_bytes();
+        if self.bytes + bytes <= SPARE_BYTES_MAX {
+            block.clear();
+            self.bytes += bytes;
+            self.blocks.push((block, bytes));
+        }
+    }
+
+    fn take(&mut self) -> EntryBlock {
+        let Some((block, bytes)) = self.blocks.pop() else { return EntryBlock::new() };
+        self.bytes -= bytes;
+        block
+    }
+}
+
+impl Seal {
+    /// Whether an entry in a part, last sealed at `sealed`, is still to be captured if it changed.
+    #[inline]
+    fn is_ahead(&self, sealed: u32, part: usize, bucket: usize) -> bool {
+        sealed != self.stamp && (part != self.part || bucket >= self.bucket)
+    }
+
+    /// Whether an entry that last changed at `stamp` belongs into the segment.
+    pub(super) fn wants(&self, stamp: u32) -> bool {
+        match self.kind {
+            SegmentKind::Delta => stamp == self.stamp,
+            SegmentKind::Base => stamp <= self.stamp,
+        }
+    }
+}
+
+impl Changes {
+    pub(super) fn new() -> Changes {
+        let digest = Digest {
+            sealed: StateDigest::default(),
+            since: StateDigest::default(),
+            is_known: true,
+            scratch: Default::default(),
+        };
+        Changes { stamp: 1, count: 0, dead: 0, seal: None, spare: Spare::default(), digest }
+    }
+
+    /// Moves on to the next epoch; what changed in the running one is to be captured.
+    pub(super) fn begin_seal(&mut self, kind: SegmentKind, part: usize, groups: usize) {
+        self.seal = Some(Seal {
+            kind,
+            stamp: self.stamp,
+            position: 0,
+            bucket: 0,
+            part,
+            captured: (0..groups).map(|_| Vec::new()).collect(),
+            failed: None,
+        });
+        self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
+        self.count = 0;
+        let digest = &mut self.digest;
+        let since = std::mem::take(&mut digest.since);
+        match kind {
+            SegmentKind::Delta => digest.sealed += since,
+            // All entries will be captured, and so be known again.
+            SegmentKind::Base => (digest.sealed, digest.is_known) = (StateDigest::default(), true),
+        }
+    }
+
+    /// Takes a block back for its memory.
+    pub(super) fn recycle(&mut self, block: EntryBlock) {
+        self.spare.put(block);
+    }
+
+    /// The digest of the entries when the last seal began, which has ended; none if it is not known.
+    pub(super) fn digest(&self) -> Option<StateDigest> {
+        (self.digest.is_known && self.seal.is_none()).then_some(self.digest.sealed)
+    }
+
+    /// An entry that last changed at `old`, before the running epoch, is about to change; `None` is a
+    /// tombstone, which is about to be replaced.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn before_first<K, V, C: Codec<K> + Codec<V>>(
+        &mut self,
+        (part, bucket, sealed, group): (usize, usize, u32, u16),
+        old: u32,
+        key: &K,
+        value: Option<&V>,
+    ) {
+        self.count += 1;
+        if let Some(seal) = &self.seal
+            && seal.is_ahead(sealed, part, bucket)
+            && seal.wants(old)
+        {
+            // A base needs no tombstones.
+            if value.is_some() || seal.kind == SegmentKind::Delta {
+                let (contributed, _) = self.capture::<K, V, C>(usize::from(group), key, value);
+                self.digest.since -= contributed;
+            }
+        } else if let Some(value) = value {
+            self.take_off::<K, V, C>(key, value);
+        }
+    }
+
+    /// Takes off the digest what an entry contributed to it when it was captured or restored.
+    fn take_off<K, V, C: Codec<K> + Codec<V>>(&mut self, key: &K, value: &V) {
+        if let Some(contributed) = self.digest.of::<K, V, C>(key, value) {
+            self.digest.since -= contributed;
+        }
+    }
+
+    /// An entry is restored, in place of `old` if there is that.
+    pub(super) fn restored<K, V, C: Codec<K> + Codec<V>>(
+        &mut self,
+        key: &K,
+        old: Option<&V>,
+        new: Option<(&V, Option<Encoded<'_>>)>,
+    ) {
+        if let Some(old) = old
+            && let Some(contributed) = self.digest.of::<K, V, C>(key, old)
+        {
+            self.digest.sealed -= contributed;
+        }
+        let Some((new, encoded)) = new else { return };
+        let Some(contributes) = self.digest.of::<K, V, C>(key, new) else { return };
+        let (key, value) = &self.digest.scratch;
+        let is_same = encoded.is_none_or(|encoded| encoded == (&key[..], &value[..]));
+        // Else it would be taken off by another hash than it was added by.
+        self.digest.is_known = is_same;
+        self.digest.sealed += contributes;
+    }
+
+    /// Encodes an entry into its group's block; returns what it contributes to the digest, and how
+    /// many bytes it takes.
+    #[inline]
+    fn capture<K, V, C: Codec<K> + Codec<V>>(
+        &mut self,
+        group: usize,
+        key: &K,
+        value: Option<&V>,
+    ) -> (StateDigest, usize) {
+        let nothing = StateDigest::default();
+        let Some(seal) = &mut self.seal else { return (nothing, 0) };
+        let blocks = &mut seal.captured[group];
+        if blocks.last().is_none_or(|block| block.raw_bytes() >= BLOCK_BYTES) {
+            blocks.push(self.spare.take());
+        }
+        let block = blocks.last_mut().expect("one was pushed if there was none");
+        let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode(key, bytes);
+        let pushed = match value {
+            Some(value) => block.push(encode_key, |bytes| <C as Codec<V>>::encode(value, bytes)),
+            None => block.push_tombstone(encode_key),
+        };
+        if let Err(error) = pushed {
+            seal.failed.get_or_insert(error);
+            return (nothing, 0);
+        }
+        let (key, encoded) = block.last();
+        let bytes = key.len() + encoded.len();
+        if value.is_none() || !self.digest.is_known {
+            return (nothing, bytes);
+        }
+        let contributes = StateDigest::of_entry(key, encoded);
+        self.digest.sealed += contributes;
+        (contributes, bytes)
+    }
+
+    /// Captures on from the cursor in its part, as much as `work` allows; returns whether the part is
+    /// done. A unit of work is about what an entry of two words takes.
+    pub(super) fn scan<K, V, C: Codec<K> + Codec<V>>(
+        &mut self,
+        part: &mut Part<Entry<K, V>>,
+        work: &mut usize,
+    ) -> bool {
+        let Some(seal) = &self.seal else { return true };
+        let (kind, mut bucket) = (seal.kind, seal.bucket);
+        let buckets = part.buckets();
+        while bucket < buckets && *work > 0 {
+            let all = match kind {
+                SegmentKind::Delta => part.changed[bucket / 64],
+                SegmentKind::Base => u64::MAX >> (64 - buckets.min(64)),
+            };
+            let bits = all & (u64::MAX << (bucket % 64));
+            bucket = self.scan_word::<K, V, C>(part, bucket, bits, work);
+            *work = work.saturating_sub(1);
+        }
+        let is_done = bucket >= buckets;
+        if let Some(seal) = &mut self.seal {
+            seal.bucket = if is_done { 0 } else { bucket };
+            if is_done {
+                part.sealed = seal.stamp;
+            }
+        }
+        is_done
+    }
+
+    /// Captures those buckets of the word of `bucket` that `bits` names, but for what has changed
+    /// again since; returns the bucket to go on with.
+    #[inline]
+    fn scan_word<K, V, C: Codec<K> + Codec<V>>(
+        &mut self,
+        part: &mut Part<Entry<K, V>>,
+        bucket: usize,
+        mut bits: u64,
+        work: &mut usize,
+    ) -> usize {
+        let Some(Seal { kind, .. }) = self.seal else { return usize::MAX };
+        let (first, group) = (bucket / 64 * 64, usize::from(part.group));
+        if bits.count_ones() < DENSE {
+            each_bit(bits, |bit| {
+                if let Some(entry) = part.entries.get_bucket(first + bit) {
+                    prefetch(entry);
+                }
+            });
+        }
+        let (mut captured, mut erased) = (0_u64, 0_u64);
+        while bits != 0 && *work > 0 {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let bytes = match part.entries.get_bucket(first + bit) {
+                Some(Entry::Live { stamp, key, value }) if *stamp != self.stamp => {
+                    captured |= 1 << bit;
+                    self.capture::<K, V, C>(group, key, Some(value)).1
+                }
+                Some(Entry::Dead { stamp, key }) if *stamp != self.stamp => {
+                    erased |= 1 << bit;
+                    let is_kept = kind == SegmentKind::Delta;
+                    if is_kept { self.capture::<K, V, C>(group, key, None).1 } else { 0 }
+                }
+                _ => 0,
+            };
+            *work = work.saturating_sub((bytes / 16).max(1));
+        }
+        part.changed[first / 64] &= !(captured | erased);
+        // T2: it is in a delta now, or what would need it is below a base.
+        each_bit(erased, |bit| {
+            if let Ok(dead) = part.entries.get_bucket_entry(first + bit) {
+                dead.remove();
+                self.dead -= 1;
+            }
+        });
+        if bits == 0 { first + 64 } else { first + bits.trailing_zeros() as usize }
+    }
+
+    /// Entries that are captured and not handed out.
+    #[cfg(test)]
+    pub(super) fn captured_entries(&self) -> usize {
+        let blocks = self.seal.iter().flat_map(|seal| seal.captured.iter().flatten());
+        blocks.map(EntryBlock::len).sum()
+    }
+
+    /// The first failure to encode.
+    pub(super) fn failure(&mut self) -> Option<BoxError> {
+        self.seal.as_mut().and_then(|seal| seal.failed.take())
+    }
+
+    /// What was captured of a group.
+    pub(super) fn take_captured(&mut self, group: usize) -> Vec<EntryBlock> {
+        self.seal.as_mut().map(|seal| std::mem::take(&mut seal.captured[group])).unwrap_or_default()
+    }
+}
+
+/// An entry as it is in a segment: key and value.
+pub(super) type Encoded<'a> = (&'a [u8], &'a [u8]);
+
+impl Digest {
+    /// What an entry contributes, encoding it into `scratch`; none if the digest is not known.
+    #[inline]
+    fn of<K, V, C: Codec<K> + Codec<V>>(&mut self, key: &K, value: &V) -> Option<StateDigest> {
+        if !self.is_known {
+            return None;
+        }
+        let (key_bytes, value_bytes) = &mut self.scratch;
+        key_bytes.clear();
+        value_bytes.clear();
+        let encoded = <C as Codec<K>>::encode(key, key_bytes)
+            .and_then(|()| <C as Codec<V>>::encode(value, value_bytes));
+        if encoded.is_err() {
+            self.is_known = false;
+            return None;
+        }
+        Some(StateDigest::of_entry(key_bytes, value_bytes))
+    }
+}
+
+#[inline]
+fn each_bit(mut bits: u64, mut visit: impl FnMut(usize)) {
+    while bits != 0 {
+        visit(bits.trailing_zeros() as usize);
+        bits &= bits - 1;
+    }
+}
