@@ -11,7 +11,7 @@ use super::Run;
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, SegmentKind, SegmentMetadata, StateKind, StateSchema,
+    CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata, StateKind, StateSchema,
 };
 use crate::recovery;
 use crate::segment::{EntryBlock, SegmentHeader};
@@ -231,14 +231,47 @@ impl Run {
         }
     }
 
-    /// Takes back the run's own first checkpoint if the run never came to its first epoch: a run that
-    /// could not start must not be what the next one resumes from. Blocks.
+    /// Sees to it that the next run does not resume from one that never came to its first epoch: from
+    /// nothing or from an older checkpoint, when that start was refused by a sink, for example. Blocks.
     ///
-    /// Otherwise `--restore none`, refused by a sink for example, would hide the job's checkpoints.
+    /// SUBTLE: the head stays above the id of this run's copy. An older run that still works writes
+    /// its next checkpoint there, though its segments may be swept and its output discarded by now.
     pub fn withdraw_unless_begun(&self) {
-        if self.is_durable() && !self.control.is_ready() && self.fenced().is_none() {
-            self.executor.block_on(self.delete(&[self.start.id], &[]));
+        if !self.is_durable() || self.control.is_ready() || self.fenced().is_some() {
+            return;
         }
+        let head = self.retained.last().filter(|head| head.id.0 + 1 == self.start.id.0);
+        self.executor.block_on(self.withdraw(head));
+    }
+
+    /// `head` is the newest checkpoint but for this run's own; none if it cannot be read, so that
+    /// no run starts from it unless told to.
+    async fn withdraw(&self, head: Option<&CheckpointMetadata>) {
+        let Some(head) = head else { return self.delete(&[self.start.id], &[]).await };
+        let mut superfluous = Vec::new();
+        if self.restored != Some(head.id) {
+            let again = CheckpointMetadata {
+                id: CheckpointId(self.start.id.0 + 1),
+                generation: self.generation,
+                origin: Origin::Restore { from: Some(head.id) },
+                duration_ms: 0,
+                bytes_written: 0,
+                ..head.clone()
+            };
+            let name = layout::checkpoint(again.id);
+            let put = self.store().put_if_absent(&name, Bytes::from(again.to_bytes())).await;
+            if let Err(error) = put {
+                let (own, head) = (self.start.id.0, head.id.0);
+                tracing::warn!(%error, "checkpoint {own} hides {head}; resume with --restore {head}");
+                return;
+            }
+            superfluous.push(self.start.id);
+        }
+        // Of starts that fail again and again, one copy is enough.
+        if let Origin::Restore { .. } = head.origin {
+            superfluous.push(head.id);
+        }
+        self.delete(&superfluous, &[]).await;
     }
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.

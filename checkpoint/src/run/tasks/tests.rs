@@ -20,13 +20,17 @@ fn block_on<F: Future>(task: F) -> F::Output {
 }
 
 fn open(store: &BlobStore) -> Arc<Run> {
+    restore(store, Restore::Latest)
+}
+
+fn restore(store: &BlobStore, restore: Restore) -> Arc<Run> {
     Run::open(RunOptions {
         job: "job".into(),
         workers: 1,
         key_groups: KeyGroups::default(),
         store: Some(store.clone()),
         policy: CheckpointPolicy::default(),
-        restore: Restore::Latest,
+        restore,
         allow_non_restored_state: false,
     })
     .expect("nothing keeps the run from starting")
@@ -170,4 +174,41 @@ fn regression_no_segment_is_deleted_before_the_checkpoints_that_may_name_it() {
     }
     block_on(run.delete(&[], &[]));
     assert_eq!(are_there(), [false, false, false]);
+}
+
+/// The older run's segments may be swept and its output discarded: nobody may start from what it
+/// writes now.
+#[test]
+fn regression_a_run_that_cannot_start_leaves_its_id_to_nobody() {
+    for refused in [Restore::Latest, Restore::Nothing] {
+        let store = store();
+        let older = open(&store);
+        write(&older, &metadata(&older, 2, 1));
+        restore(&store, refused).withdraw_unless_begun();
+        let event = write(&older, &metadata(&older, 3, 2));
+        assert!(matches!(event, Event::Fenced { .. }), "{refused:?}: {event:?}");
+        assert_eq!(open(&store).start().epoch, Epoch(1), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_afresh_does_not_hide_the_checkpoints() {
+    let store = store();
+    let done = open(&store);
+    write(&done, &metadata(&done, 2, 1));
+    for _ in 0..3 {
+        restore(&store, Restore::Nothing).withdraw_unless_begun();
+        open(&store).withdraw_unless_begun();
+    }
+    let next = open(&store);
+    assert_eq!(next.start().epoch, Epoch(1));
+    // The first run's own copy, its checkpoint, and one copy of that.
+    assert_eq!(next.retained().len(), 3);
+}
+
+#[test]
+fn a_first_run_that_cannot_start_leaves_nothing() {
+    let store = store();
+    open(&store).withdraw_unless_begun();
+    assert_eq!(open(&store).restored(), None);
 }
