@@ -36,6 +36,10 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.worker_threads(2).enable_time().build().expect("a runtime").block_on(test)
 }
 
+/// One attempt each.
+const ONCE: RetryPolicy =
+    RetryPolicy { deadline: Duration::from_millis(15), attempt_timeout: Duration::from_secs(1) };
+
 struct Case {
     name: &'static str,
     location: Location,
@@ -508,6 +512,90 @@ fn jobs_with_awkward_names_keep_apart() {
                 assert_eq!(listed, [("generations/0000000001".to_owned(), size)], "{job:?}");
                 assert_eq!(store.get("generations/0000000001").await.unwrap(), job, "{job:?}");
             }
+        }
+    });
+}
+
+/// Completing an upload and looking for its object took turns, and so did reading a range and looking
+/// for its size: a store that refused every second request held them up for ever.
+#[test]
+fn regression_a_fault_in_a_rhythm_holds_nothing_up() {
+    let pattern = Bytes::from(vec![7; PART_BYTES + 5]);
+    run(async {
+        for every in [2, 3] {
+            for lead in 0..every {
+                let faults = Faults::default().refuse_every(every);
+                let store = faulty("rhythm", faults.clone()).store();
+                let impatient = store.clone().retry_policy(ONCE);
+                for _ in 0..lead {
+                    let _ = impatient.size("nothing").await;
+                }
+                assert_eq!(faults.calls(), lead);
+                let mut upload = store.writer("segments/x.seg");
+                upload.write(pattern.clone()).await.unwrap();
+                upload.finish().await.unwrap();
+                let range = store.get_range("segments/x.seg", 3..9).await.unwrap();
+                assert_eq!(range, pattern.slice(3..9), "every {every}, lead {lead}");
+                let put = store.put_if_absent("generations/x", bytes_of("ours")).await;
+                assert_eq!(put.unwrap(), PutIfAbsent::Created, "every {every}, lead {lead}");
+            }
+        }
+    });
+}
+
+/// The second part is not sent before the first one's reply by an upload that puts one at a time.
+#[test]
+fn several_parts_are_under_way_at_once() {
+    let pattern: Vec<u8> = (0..PART_BYTES as u32 * 3).map(|i| (i % 251) as u8).collect();
+    let pattern = Bytes::from(pattern);
+    run(async {
+        let faults = Faults::default();
+        let log = faults.clone();
+        // The start of the upload is the first request, its first part the second.
+        let _ = faults.clone().crash_at(2, Side::Before, move || {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while log.calls() < 3 {
+                assert!(Instant::now() < deadline, "the second part waits for the first");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let location = FaultyStore::wrap(Location::memory(), faults.clone());
+        let store = BlobStore::new(location, JOB).retry_policy(PATIENT);
+        let mut upload = store.writer("segments/x.seg");
+        upload.write(pattern.clone()).await.unwrap();
+        upload.finish().await.unwrap();
+        assert!(store.get("segments/x.seg").await.unwrap() == pattern, "other bytes");
+        assert_eq!(store.stats().retries, 0, "a part has panicked");
+    });
+}
+
+/// Parts that were sent are dropped, so each request must be made again by itself.
+#[test]
+fn an_upload_goes_on_after_requests_that_were_given_up() {
+    let pattern: Vec<u8> = (0..PART_BYTES as u32 * 2 + 5).map(|i| (i % 251) as u8).collect();
+    let pattern = Bytes::from(pattern);
+    run(async {
+        let inner = Location::memory();
+        for call in [1, 3, 5] {
+            let faults = Faults::default().down_for_calls(call..u64::MAX);
+            let location = FaultyStore::wrap(inner.clone(), faults.clone());
+            let store = BlobStore::new(location, JOB).retry_policy(HASTY);
+            let object = format!("segments/{call}.seg");
+            let mut upload = store.writer(&object).while_so(|| true);
+            let uploaded = tokio::spawn({
+                let pattern = pattern.clone();
+                async move {
+                    upload.write(pattern).await?;
+                    upload.finish().await
+                }
+            });
+            // Long past the deadline of a request.
+            tokio::time::sleep(HASTY.deadline * 4).await;
+            assert!(!uploaded.is_finished(), "given up at call {call}");
+            faults.heal();
+            assert_eq!(uploaded.await.unwrap().unwrap(), pattern.len() as u64, "call {call}");
+            let healthy = BlobStore::new(inner.clone(), JOB);
+            assert!(healthy.get(&object).await.unwrap() == pattern, "call {call}: other bytes");
         }
     });
 }

@@ -284,7 +284,8 @@ impl FaultyStore {
     pub fn wrap(location: super::Location, faults: Faults) -> super::Location {
         let parts = location.parts.expect("a store that takes uploads in parts");
         let store = FaultyStore { objects: location.objects, parts, faults };
-        super::Location::of(Arc::new(store)).prefix(location.prefix)
+        let (prefix, local) = (location.prefix, location.local);
+        super::Location { prefix, local, ..super::Location::of(Arc::new(store)) }
     }
 }
 

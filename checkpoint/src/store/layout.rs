@@ -5,6 +5,7 @@
 //! checkpoints/0000000042/metadata.json                       a completed checkpoint
 //! segments/count/0000000007-0003-0000000012-delta.seg        sealed by worker 3 at the end of epoch 12
 //! segments/count/0000000007-fold-0000000012-0.seg            deltas folded into a base
+//! segments/@bundles/0000000007-0003-0000000012-5.seg         small segments of several operators
 //! probes/1a2b3c                                              while a store is tried out
 //! ```
 //!
@@ -21,8 +22,10 @@ use crate::time::Epoch;
 pub const GENERATIONS: &str = "generations";
 /// Folder of the completed checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// Folder of the segments, one folder an operator.
+/// Folder of the segments, one folder an operator, and one for bundles.
 pub const SEGMENTS: &str = "segments";
+/// Folder of the bundles within that of the segments: no uid is encoded like this.
+const BUNDLES: &str = "@bundles";
 /// Folder of the objects that a store is tried out with.
 pub const PROBES: &str = "probes";
 
@@ -128,6 +131,50 @@ impl SegmentName {
     }
 }
 
+/// What the name of a bundle says, an object with small segments of several operators of one
+/// worker; printed, it is the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleName {
+    /// The run that wrote it.
+    pub generation: Generation,
+    /// Index of the worker.
+    pub worker: usize,
+    /// The epoch at whose end its segments were cut.
+    pub epoch: Epoch,
+    /// Number of the bundle within the run, on this worker.
+    pub number: u64,
+}
+
+impl fmt::Display for BundleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BundleName { generation, worker, epoch, number } = self;
+        let (generation, epoch) = (generation.0, epoch.0);
+        write!(f, "{SEGMENTS}/{BUNDLES}/{generation:010}-{worker:04}-{epoch:010}-{number}.seg")
+    }
+}
+
+impl BundleName {
+    /// Reads a name back; none if it is not the name of a bundle.
+    pub fn parse(name: &str) -> Option<BundleName> {
+        let file = name.strip_prefix(SEGMENTS)?.strip_prefix('/')?.strip_prefix(BUNDLES)?;
+        let mut fields = file.strip_prefix('/')?.strip_suffix(".seg")?.splitn(4, '-');
+        let parsed = BundleName {
+            generation: Generation(fields.next()?.parse().ok()?),
+            worker: fields.next()?.parse().ok()?,
+            epoch: Epoch(fields.next()?.parse().ok()?),
+            number: fields.next()?.parse().ok()?,
+        };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+/// The run that wrote an object with segments, one or several; none if the name is of no such
+/// object.
+pub fn segment_generation(name: &str) -> Option<Generation> {
+    let bundle = || BundleName::parse(name).map(|name| name.generation);
+    SegmentName::parse(name).map(|name| name.generation).or_else(bundle)
+}
+
 fn kind_name(kind: SegmentKind) -> &'static str {
     match kind {
         SegmentKind::Base => "base",
@@ -229,7 +276,20 @@ mod tests {
         ) {
             let (generation, epoch) = (Generation(generation), Epoch(epoch));
             let name = SegmentName { uid, generation, epoch, maker };
-            prop_assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+            let printed = name.to_string();
+            prop_assert_eq!(BundleName::parse(&printed), None);
+            prop_assert_eq!(segment_generation(&printed), Some(generation));
+            prop_assert_eq!(SegmentName::parse(&printed), Some(name));
+        }
+
+        #[test]
+        fn bundle_names_are_read_back(generation: u64, worker: usize, epoch: u64, number: u64) {
+            let (generation, epoch) = (Generation(generation), Epoch(epoch));
+            let name = BundleName { generation, worker, epoch, number };
+            let printed = name.to_string();
+            prop_assert_eq!(SegmentName::parse(&printed), None);
+            prop_assert_eq!(segment_generation(&printed), Some(generation));
+            prop_assert_eq!(BundleName::parse(&printed), Some(name));
         }
 
         #[test]
@@ -249,6 +309,8 @@ mod tests {
         assert_eq!(sealed.to_string(), "segments/count/0000000007-0003-0000000012-delta.seg");
         let folded = SegmentName { maker: SegmentMaker::Fold { part: 0 }, ..sealed };
         assert_eq!(folded.to_string(), "segments/count/0000000007-fold-0000000012-0.seg");
+        let bundle = BundleName { generation, worker: 3, epoch, number: 5 };
+        assert_eq!(bundle.to_string(), "segments/@bundles/0000000007-0003-0000000012-5.seg");
         assert_eq!(checkpoint(CheckpointId(42)), "checkpoints/0000000042/metadata.json");
     }
 

@@ -23,6 +23,8 @@ pub struct Location {
     /// None for a store that knows no uploads in parts: then each object is written in one piece.
     pub(super) parts: Option<Arc<dyn MultipartStore>>,
     pub(super) prefix: Path,
+    /// The directory, if it is one: it holds files that no listing shows.
+    pub(super) local: Option<LocalFileSystem>,
 }
 
 impl Location {
@@ -74,12 +76,12 @@ impl Location {
     /// All of `store`, which can take uploads in parts.
     pub fn of<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Location {
         let parts: Arc<dyn MultipartStore> = Arc::clone(&store) as _;
-        Location { objects: store, parts: Some(parts), prefix: Path::default() }
+        Location { objects: store, parts: Some(parts), prefix: Path::default(), local: None }
     }
 
     /// All of `store`, each object in one request: a segment is held in memory until its end.
     pub fn single_put(store: Arc<dyn ObjectStore>) -> Location {
-        Location { objects: store, parts: None, prefix: Path::default() }
+        Location { objects: store, parts: None, prefix: Path::default(), local: None }
     }
 
     /// A memory of its own, unlike that of `memory:` URLs.
@@ -126,7 +128,8 @@ fn directory(path: PathBuf, text: &str) -> Result<Location> {
         // A checkpoint is a folder: without this every one ever taken would leave an empty one.
         .with_automatic_cleanup(true);
     let parts = Some(Arc::new(LocalParts::new(objects.clone())) as Arc<dyn MultipartStore>);
-    Ok(Location { objects: Arc::new(objects), parts, prefix: Path::default() })
+    let local = Some(objects.clone());
+    Ok(Location { objects: Arc::new(objects), parts, prefix: Path::default(), local })
 }
 
 /// `service!(function, feature, Builder)`: a function that opens a URL with settings from the

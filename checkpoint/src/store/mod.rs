@@ -39,7 +39,9 @@
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod generation;
+mod in_flight;
 pub mod layout;
+mod leftovers;
 mod local;
 mod location;
 mod objects;
@@ -51,6 +53,8 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
+pub use in_flight::InFlight;
+pub(crate) use in_flight::Load;
 pub use location::Location;
 pub use objects::{PutIfAbsent, Tail};
 pub use retry::{RetryPolicy, StoreStats};

@@ -10,7 +10,7 @@ use object_store::{
 };
 
 use super::BlobStore;
-use super::retry::{Failure, Request};
+use super::retry::{Failure, Request, Turns};
 use super::upload::SegmentUpload;
 use crate::error::{Error, Result};
 
@@ -69,7 +69,7 @@ impl BlobStore {
     pub async fn put_if_absent(&self, name: &str, bytes: Bytes) -> Result<PutIfAbsent> {
         let path = self.path(name)?;
         let mut attempts = self.attempts(name, Request::Write);
-        let mut was_absent = false;
+        let mut turns = Turns::default();
         loop {
             let payload = PutPayload::from(bytes.clone());
             let put = self.objects().put_opts(&path, payload, PutMode::Create.into());
@@ -78,9 +78,7 @@ impl BlobStore {
                 Err(failure @ (Failure::Exists(_) | Failure::Transient(_))) => failure,
                 Err(failure) => return Err(attempts.settled(failure)),
             };
-            // A put and a read in turn would be in step with a fault that strikes every second time, and
-            // no put would ever get through.
-            if std::mem::take(&mut was_absent) && matches!(failure, Failure::Transient(_)) {
+            if turns.write_again(&failure) {
                 attempts.pause_or_fail(failure).await?;
                 continue;
             }
@@ -88,14 +86,14 @@ impl BlobStore {
             // was applied, lost its reply, and was made again here or in the client below us. An
             // absent object proves nothing either, the first request may still be under way: so
             // the put is repeated, and whichever of the two lands makes the object ours.
-            was_absent = loop {
+            loop {
                 match attempts.attempt(self.read(&path)).await {
                     Ok(found) if found == bytes => return Ok(PutIfAbsent::Created),
                     Ok(found) => return Ok(PutIfAbsent::Exists(found)),
-                    Err(Failure::Missing(_)) => break true,
+                    Err(Failure::Missing(_)) => break,
                     Err(unread) => attempts.pause_or_fail(unread).await?,
                 }
-            };
+            }
             attempts.pause_or_fail(failure).await?;
         }
     }
@@ -133,6 +131,7 @@ impl BlobStore {
         }
         let path = self.path(name)?;
         let mut attempts = self.attempts(name, Request::Read);
+        let mut is_long_enough = false;
         loop {
             let read = self.objects().get_range(&path, range.clone());
             let failure = match attempts.attempt(read).await {
@@ -141,12 +140,18 @@ impl BlobStore {
                 Err(failure) => failure,
             };
             // Stores say "the object is too short" in many ways, or give fewer bytes.
-            if let Failure::Transient(_) = failure
+            // Looked at once: in turn with the read, it would be in step with a fault that strikes
+            // every second request.
+            if !is_long_enough
+                && let Failure::Transient(_) = failure
                 && let Ok(meta) = attempts.attempt(self.objects().head(&path)).await
-                && meta.size < range.end
             {
-                let reason = format!("bytes {range:?} asked for, but it has only {}", meta.size);
-                return Err(Error::corrupt(name, reason));
+                if meta.size < range.end {
+                    let size = meta.size;
+                    let reason = format!("bytes {range:?} asked for, but it has only {size}");
+                    return Err(Error::corrupt(name, reason));
+                }
+                is_long_enough = true;
             }
             attempts.pause_or_fail(failure).await?;
         }

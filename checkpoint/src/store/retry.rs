@@ -249,6 +249,32 @@ impl<'a> Attempts<'a> {
     }
 }
 
+/// Whose turn it is where a write is settled by reading: one write, a read; two writes, a read; ...
+///
+/// A write and a read in strict turn would be in step with a fault that strikes every second
+/// request, and no write would ever get through; so would any other fixed number of writes be with
+/// some other fault. With one more each time, no fault that strikes in a rhythm stays in step.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    reads: u32,
+    writes: u32,
+}
+
+impl Turns {
+    /// After a write that failed: whether to write again at once, and not to read first. What is
+    /// not plainly a failure on the way is always looked into.
+    pub(super) fn write_again(&mut self, failure: &Failure) -> bool {
+        let again = matches!(failure, Failure::Transient(_)) && self.writes < self.reads;
+        if again {
+            self.writes += 1;
+        } else {
+            self.reads += 1;
+            self.writes = 0;
+        }
+        again
+    }
+}
+
 /// The deadline passed; the source is the last failure.
 #[derive(Debug)]
 struct Exhausted {
@@ -266,5 +292,36 @@ impl fmt::Display for Exhausted {
 impl std::error::Error for Exhausted {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.source.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes take their turns with reads that are repeated until they succeed.
+    fn requests_until_a_write_succeeds(succeeds: impl Fn(u32) -> bool) -> Option<u32> {
+        let (mut turns, mut request) = (Turns::default(), 0..2000);
+        loop {
+            if succeeds(request.next()?) {
+                return Some(request.start);
+            }
+            if !turns.write_again(&Failure::Transient("refused".into())) {
+                while !succeeds(request.next()?) {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_gets_through_any_rhythm_that_lets_some_request_through() {
+        for period in 1..=8 {
+            for pattern in 1..1_u32 << period {
+                for phase in 0..period {
+                    let succeeds = |request: u32| pattern >> ((request + phase) % period) & 1 == 1;
+                    let found = requests_until_a_write_succeeds(succeeds);
+                    assert!(found.is_some_and(|n| n < 200), "{pattern:b} of {period}: {found:?}");
+                }
+            }
+        }
     }
 }
