@@ -66,6 +66,8 @@ pub(super) struct Sealed {
     pub(super) epoch: Epoch,
     /// The last one: in those between nothing arrived, so the snapshot is theirs as well.
     through: Epoch,
+    /// No epoch follows.
+    is_last: bool,
 }
 
 /// What [`Participant::next_epoch`] found.
@@ -189,7 +191,7 @@ impl<T: Timestamp + EpochTime> Participant<T> {
             }
         };
         assert!(through >= self.running, "{through} was sealed before");
-        let sealed = Sealed { epoch: self.running, through };
+        let sealed = Sealed { epoch: self.running, through, is_last: self.sealed_last };
         self.running = through.next();
         sealed
     }
@@ -236,12 +238,13 @@ impl<T: Timestamp + EpochTime> Participant<T> {
                 }
                 Ok(outcome) => outcome?,
             };
-            let (Sealed { epoch, through }, stall_us) = (pending.sealed, pending.stall_us);
+            let Sealed { epoch, through, is_last } = pending.sealed;
+            let stall_us = pending.stall_us;
             self.pending.pop_front();
             let capability = self.capability.as_mut().expect("P1: kept until the last epoch");
             let acknowledgement = Acknowledgement { epoch, worker: self.worker, state, stall_us };
             self.acks.activate().session(&*capability).give(acknowledgement);
-            if self.sealed_last && self.pending.is_empty() {
+            if is_last {
                 self.capability = None;
             } else {
                 capability.downgrade(&T::first_of(through.next()));
@@ -314,6 +317,27 @@ mod tests {
             let sealed = participant.pass(closed);
             assert_eq!((sealed.epoch, sealed.through), (Epoch(1), Epoch(3)));
             assert_eq!(participant.running(), Epoch(4));
+        });
+    }
+
+    /// It was taken for acknowledged with the epoch before, when its seal took longer than that one's
+    /// upload: its checkpoint could be complete without it, and its own acknowledgement panicked.
+    #[test]
+    fn regression_the_last_epoch_is_acknowledged_when_its_own_snapshot_is_durable() {
+        with_participant(|participant| {
+            participant.run().control().emit_until(Epoch(2));
+            let [first, last] = [0, 1].map(|_| {
+                let closed = participant.next_epoch(None, None);
+                participant.pass(closed)
+            });
+            for (sealed, is_done) in [(first, false), (last, true)] {
+                let state = participant.state(|_| {});
+                participant.submit(sealed, 0, async move { Ok(state) });
+                while participant.acknowledge().unwrap() {
+                    std::thread::yield_now();
+                }
+                assert_eq!(participant.is_done(), is_done, "{sealed:?}");
+            }
         });
     }
 
