@@ -89,6 +89,13 @@ pub enum Error {
         cause: String,
     },
 
+    /// A running job was asked for something and has not answered.
+    #[error("{reason}")]
+    Unanswered {
+        /// How long was waited, and what that may mean.
+        reason: String,
+    },
+
     /// A checkpoint is whole but is not one that this job can start from.
     #[error("checkpoint {id} cannot be restored: {reason}")]
     Incompatible {
@@ -122,7 +129,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid { .. } | Error::Incompatible { .. } => ErrorKind::Invalid,
-            Error::Refused { .. } => ErrorKind::Retry,
+            Error::Refused { .. } | Error::Unanswered { .. } => ErrorKind::Retry,
             Error::Indeterminate { .. } => ErrorKind::Reconcile,
             Error::Fenced { .. } => ErrorKind::Stop,
             Error::TooManyFailures { .. } => ErrorKind::Restart,

@@ -15,7 +15,8 @@
 //! * emits from sources only in the epoch that [`begin`](dataflow::CheckpointScope::begin) has come
 //!   to, and reads again from the offsets in [`start`](run::Run::start) after a restore;
 //! * makes output visible only when [`committed`](dataflow::CheckpointScope::committed) has passed
-//!   its epoch, by an action that may be repeated;
+//!   its epoch, by an action that may be repeated, and announces it before it acknowledges the epoch
+//!   ([`Control::commit_pending`](run::Control::commit_pending));
 //! * is deterministic where it claims to be exactly once: what depends on the clock, or on the order
 //!   of records that have none, may come out otherwise when it is done again.
 //!
@@ -58,6 +59,7 @@
 //!     policy: CheckpointPolicy { interval: Duration::from_secs(5), ..Default::default() },
 //!     restore: Restore::Latest,
 //!     allow_non_restored_state: false,
+//!     request_interval: Duration::from_secs(1),
 //! };
 //! let older = Run::open(options.clone())?;
 //! assert_eq!((older.generation(), older.first_epoch()), (Generation(1), Epoch(1)));
@@ -80,6 +82,7 @@ pub mod pacing;
 pub mod policy;
 mod recovery;
 pub mod run;
+pub mod savepoint;
 pub mod segment;
 pub mod state;
 pub mod store;

@@ -32,6 +32,7 @@ fn open(location: &Location, workers: usize) -> Arc<Run> {
         },
         restore: highwater_checkpoint::run::Restore::Latest,
         allow_non_restored_state: false,
+        request_interval: Duration::from_secs(1),
     })
     .unwrap()
 }

@@ -41,6 +41,7 @@ fn options(store: &BlobStore) -> RunOptions {
         policy: CheckpointPolicy::default(),
         restore: Restore::Latest,
         allow_non_restored_state: false,
+        request_interval: Duration::from_secs(1),
     }
 }
 
@@ -223,6 +224,11 @@ fn options_out_of_range_are_refused_before_the_store_is_touched() {
         (RunOptions { workers: 0, ..options(&store) }, "worker"),
         (with(CheckpointPolicy { retain: 0, ..CheckpointPolicy::default() }), "retained"),
         (with(CheckpointPolicy { interval: zero, ..CheckpointPolicy::default() }), "interval"),
+        (RunOptions { request_interval: zero, ..options(&store) }, "requests"),
+        (
+            RunOptions { store: None, restore: Restore::Id(CheckpointId(1)), ..options(&store) },
+            "nowhere to keep",
+        ),
     ];
     for (options, what) in bad {
         let error = Run::open(options).expect_err(what);
@@ -378,17 +384,18 @@ fn regression_a_newer_run_may_begin_at_any_request_of_a_start() {
 
 /// Starts, while the store fails from request `first` on, the first one maybe after it took effect;
 /// then again on the healthy store. Whether the first start came through.
-fn crash(first: u64, takes_effect: bool, choice: Restore) -> bool {
+fn crash(first: u64, takes_effect: bool, choice: &Restore) -> bool {
     let (location, healthy) = job();
     let down = if takes_effect { first + 1..u64::MAX } else { first..u64::MAX };
     let faults = Faults::default().down_for_calls(down).lose_replies_to_calls(first..first + 1);
     let failing = store(&FaultyStore::wrap(location, faults)).retry_policy(HASTY);
-    let crashed = restore(&failing, choice);
+    let crashed = restore(&failing, choice.clone());
     let case = format!("request {first}, takes effect: {takes_effect}, {choice:?}");
 
     let before = ids(&healthy);
-    let run = restore(&healthy, choice).unwrap_or_else(|error| panic!("{case}: {error}"));
-    let epoch = if choice == Restore::Latest { Epoch(8) } else { Epoch(7) };
+    let run = restore(&healthy, choice.clone());
+    let run = run.unwrap_or_else(|error| panic!("{case}: {error}"));
+    let epoch = if matches!(choice, Restore::Latest) { Epoch(8) } else { Epoch(7) };
     assert_eq!(run.first_epoch(), epoch, "{case}");
     let head = *before.last().expect("there are some");
     assert!(matches!(head, 4 | 5), "{case}: {before:?}");
@@ -411,7 +418,7 @@ fn a_start_that_broke_off_at_any_request_can_be_made_again() {
             let mut failed = 0;
             // The reads of what is retained, and the sweep, may fail without consequence.
             for first in 1..40 {
-                failed += u64::from(!crash(first, takes_effect, choice));
+                failed += u64::from(!crash(first, takes_effect, &choice));
             }
             assert!((8..30).contains(&failed), "{failed} of the requests matter");
         }

@@ -126,6 +126,8 @@ impl<T: Timestamp + EpochTime> Clock<T> {
             driver.feed(Event::InputEnded { now_ms });
         } else if self.run.control().is_stopping() {
             driver.feed(Event::StopRequested { now_ms });
+        } else if self.run.control().is_draining() {
+            driver.feed(Event::DrainRequested { now_ms });
         } else {
             driver.feed(Event::Time { now_ms });
         }

@@ -9,7 +9,7 @@ use timely::scheduling::{Activator, SyncActivator};
 use crate::coordinator::{Action, Coordinator, CoordinatorConfig, Event, Start};
 use crate::error::Error;
 use crate::metadata::CheckpointMetadata;
-use crate::run::{CheckpointReport, Run};
+use crate::run::{CheckpointReport, Feed, Pinned, Run};
 use crate::time::Epoch;
 
 /// What the clock operator has to do, for it holds the capabilities.
@@ -80,6 +80,7 @@ impl Driver {
         let coordinator = Coordinator::new(config, start);
         self.run.status().begun(coordinator.epoch());
         self.coordinator = Some(coordinator);
+        self.run.serve_requests(self.feeder());
         for event in std::mem::take(&mut self.early) {
             self.feed(event);
         }
@@ -124,6 +125,9 @@ impl Driver {
         let status = self.run.status();
         match event {
             Event::Acknowledged(acknowledgement) => status.stalled(acknowledgement.stall_us),
+            // The first thing that ends a run is what it ends of.
+            Event::InputEnded { .. } if !self.is_closing() => self.run.control().set_input_ended(),
+            Event::DrainRequested { .. } if !self.is_closing() => self.run.control().set_drained(),
             Event::Written { epoch, .. } => {
                 let Some(metadata) = self.writing.take_if(|metadata| metadata.epoch == *epoch)
                 else {
@@ -162,7 +166,6 @@ impl Driver {
                 if let Some(last) = last {
                     self.run.control().emit_until(last);
                 }
-                self.run.control().set_input_ended();
                 self.signal(Signalled::End);
             }
             Action::Commit(epoch) => self.signal(Signalled::Commit(epoch)),
@@ -191,7 +194,10 @@ impl Driver {
                     self.run.spawn(async move { run.delete(&checkpoints, &segments).await });
                 }
             }
-            Action::Savepoint { .. } => {}
+            Action::Savepoint { requests, metadata } => {
+                let pinned = Pinned { metadata: *metadata, feed: self.feeder() };
+                self.run.hand_over(&requests, pinned);
+            }
             Action::Abandon { newer } => {
                 let ours = self.run.generation();
                 self.run.control().fail(Error::Fenced { ours, newer });
@@ -226,6 +232,16 @@ impl Driver {
             let _ = results.send(task.await);
             completion.map(|completion| completion.activate());
         });
+    }
+
+    /// Feeds this driver from any thread.
+    fn feeder(&self) -> Feed {
+        let (results, completion) = (self.results.0.clone(), self.completion.clone());
+        Arc::new(move |event| {
+            // Nobody listens once the dataflow is dropped.
+            let _ = results.send(event);
+            completion.as_ref().map(SyncActivator::activate);
+        })
     }
 
     fn signal(&mut self, signal: Signalled) {

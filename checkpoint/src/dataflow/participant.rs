@@ -289,6 +289,7 @@ mod tests {
             policy: CheckpointPolicy::default(),
             restore: Restore::Latest,
             allow_non_restored_state: false,
+            request_interval: std::time::Duration::from_secs(1),
         };
         let run = Run::open(options).unwrap();
         timely::execute_directly(move |worker| {

@@ -18,7 +18,7 @@ use super::driver::Driver;
 use super::participant::{AckOutput, Participant};
 use crate::error::{Error, Result};
 use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
-use crate::run::Run;
+use crate::run::{Run, unclaimed_reason};
 use crate::state::{Codec, KeyedTable};
 use crate::time::EpochTime;
 
@@ -163,6 +163,9 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
                 "two operators have the uid {uid:?}: state is matched by it, so each needs its own"
             )));
         }
+        if self.run.plan_operator(uid, schema) {
+            return Ok(());
+        }
         self.run.check_schema(uid, schema)
     }
 
@@ -177,7 +180,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     {
         let groups = self.run.key_groups();
         let owned = groups.of_worker(self.scope.index(), self.run.workers());
-        let has_failed = self.error.borrow().is_some();
+        let has_failed = self.error.borrow().is_some() || self.run.is_planned();
         // The entries may be of another type than the program's, which has been said.
         let loaded = (!has_failed).then(|| super::keyed::load(&self.run, uid, owned.clone()));
         let table = loaded.and_then(|loaded| loaded.map_err(|error| self.fail(error)).ok());
@@ -208,6 +211,9 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
                  `ends_with` a stream of each source",
             ));
         }
+        if self.run.is_planned() {
+            return Ok(());
+        }
         let uids = self.uids.into_inner();
         let start = self.run.start();
         let unclaimed: Vec<_> =
@@ -216,13 +222,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             return Ok(());
         }
         if !self.run.options().allow_non_restored_state {
-            let there = uids.iter().map(|uid| format!("{uid:?}")).collect::<Vec<_>>().join(", ");
-            let reason = format!(
-                "it has state of {}, which the program lacks; the program has {there}; bring the \
-                 operator back, drop its state with --allow-non-restored-state, or start afresh \
-                 with --restore none",
-                describe(&unclaimed)
-            );
+            let there = uids.iter().map(String::as_str);
+            let reason = unclaimed_reason(&describe(&unclaimed), there);
             return Err(self.run.incompatible(reason));
         }
         if self.scope.index() == 0 {
@@ -314,6 +315,7 @@ mod tests {
             policy: CheckpointPolicy::default(),
             restore: Restore::Nothing,
             allow_non_restored_state: false,
+            request_interval: std::time::Duration::from_secs(1),
         };
         let run = Run::open(options).unwrap();
         let error = timely::execute_directly(move |worker| {

@@ -138,7 +138,7 @@ fn parse<'a, T: Deserialize<'a>>(object: &str, bytes: &'a [u8]) -> Result<T> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
@@ -150,7 +150,7 @@ pub(super) mod tests {
     use crate::time::Epoch;
 
     /// A checkpoint of a source, a keyed operator and a sink.
-    pub(in crate::metadata) fn fixture() -> CheckpointMetadata {
+    pub(crate) fn fixture() -> CheckpointMetadata {
         let schema = |kind, key: &str, value: &str, codec: &str| StateSchema {
             kind,
             key_type: key.into(),

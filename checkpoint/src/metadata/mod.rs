@@ -17,6 +17,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use codec::FORMAT_VERSION;
+#[cfg(test)]
+pub(crate) use codec::tests::fixture;
 pub use reachability::{garbage, live_segments, segments_of_group};
 
 use crate::time::Epoch;

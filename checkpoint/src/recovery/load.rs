@@ -63,7 +63,7 @@ pub(super) fn visible(
 }
 
 /// Reads a segment's index and checks that it is the one that the checkpoint means.
-pub(super) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Result<SegmentIndex> {
+pub(crate) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Result<SegmentIndex> {
     let object = &segment.object;
     let tail = store.get_tail(object, SegmentIndex::TAIL_HINT).await?;
     let trailer = Trailer::parse(object, &tail.bytes, tail.object_bytes)?;

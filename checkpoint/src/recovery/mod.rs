@@ -4,4 +4,4 @@ mod fold;
 mod load;
 
 pub(crate) use fold::fold;
-pub(crate) use load::load;
+pub(crate) use load::{index, load};

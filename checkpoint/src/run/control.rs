@@ -1,8 +1,12 @@
 //! How a run is told to stop, and how it says that it has failed.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
+
+use tokio::sync::Notify;
 
 use crate::error::BoxError;
 use crate::pacing::BUDGET_START;
@@ -13,11 +17,17 @@ use crate::time::Epoch;
 pub struct Control {
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
+    is_draining: AtomicBool,
     /// The last epoch in which sources may emit.
     last_epoch: AtomicU64,
     has_input_ended: AtomicBool,
+    has_drained: AtomicBool,
     is_finished: AtomicBool,
-    commits_pending: AtomicUsize,
+    /// How many sinks have prepared output of an epoch that is not committed.
+    commits_pending: Mutex<BTreeMap<Epoch, usize>>,
+    answers_pending: AtomicUsize,
+    /// Something has happened that a task may wait for.
+    changed: Notify,
     failure: Mutex<Option<BoxError>>,
     has_failed: AtomicBool,
     threads: Mutex<Vec<Thread>>,
@@ -31,10 +41,14 @@ impl Default for Control {
         Control {
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
             last_epoch: AtomicU64::new(u64::MAX),
             has_input_ended: AtomicBool::new(false),
+            has_drained: AtomicBool::new(false),
             is_finished: AtomicBool::new(false),
-            commits_pending: AtomicUsize::new(0),
+            commits_pending: Mutex::default(),
+            answers_pending: AtomicUsize::new(0),
+            changed: Notify::new(),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -66,6 +80,20 @@ impl Control {
         self.is_stopping.load(Ordering::Acquire)
     }
 
+    /// Asks the run to end as if its input had: sources emit nothing more, windows fire, operators
+    /// say what they say at the end, and the last checkpoint is taken of that.
+    ///
+    /// For a job that will not go on, or not with this state: a job that resumes where it drained
+    /// has said already what it would say at its end.
+    pub fn request_drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether a drain was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
     /// Whether sources may emit in `epoch`.
     #[inline]
     pub fn may_emit(&self, epoch: Epoch) -> bool {
@@ -92,28 +120,80 @@ impl Control {
         self.has_input_ended.load(Ordering::Acquire)
     }
 
+    pub(crate) fn set_drained(&self) {
+        self.has_drained.store(true, Ordering::Release);
+    }
+
+    /// Whether the run ends, or has ended, because it was asked to drain.
+    pub fn has_drained(&self) -> bool {
+        self.has_drained.load(Ordering::Acquire)
+    }
+
     /// The last checkpoint is complete, or there is nothing to do at all.
     pub fn set_finished(&self) {
         self.is_finished.store(true, Ordering::Release);
         self.unpark();
     }
 
-    /// A sink has prepared output that is to be committed.
-    pub fn commit_pending(&self) {
-        self.commits_pending.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_finished.load(Ordering::Acquire)
+    }
+
+    /// A sink has prepared output of `epoch` that is to be committed: the run is not over, and no
+    /// savepoint of that epoch is taken, before it is.
+    pub fn commit_pending(&self, epoch: Epoch) {
+        *self.commits().entry(epoch).or_default() += 1;
     }
 
     /// What [`commit_pending`](Control::commit_pending) announced is committed.
-    pub fn commit_done(&self) {
-        self.commits_pending.fetch_sub(1, Ordering::AcqRel);
+    pub fn commit_done(&self, epoch: Epoch) {
+        let mut commits = self.commits();
+        if let Some(pending) = commits.get_mut(&epoch) {
+            *pending -= 1;
+            if *pending == 0 {
+                commits.remove(&epoch);
+            }
+        }
+        drop(commits);
         self.unpark();
     }
 
-    /// Whether workers should leave: everything is complete and committed, or the run has failed.
+    /// Whether all output that was prepared in `epoch` and before it is committed.
+    pub(crate) fn has_committed(&self, epoch: Epoch) -> bool {
+        self.commits().range(..=epoch).next().is_none()
+    }
+
+    fn commits(&self) -> std::sync::MutexGuard<'_, BTreeMap<Epoch, usize>> {
+        self.commits_pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The run is not over before what this returns is dropped: somebody waits for an answer.
+    pub(crate) fn answer_pending(&self) -> AnswerPending<'_> {
+        self.answers_pending.fetch_add(1, Ordering::AcqRel);
+        AnswerPending(self)
+    }
+
+    /// Whether workers should leave: everything is complete and committed and whoever asked for
+    /// something has an answer, or the run has failed.
     pub fn is_over(&self) -> bool {
-        self.has_failed()
-            || (self.is_finished.load(Ordering::Acquire)
-                && self.commits_pending.load(Ordering::Acquire) == 0)
+        self.has_failed() || (self.is_idle() && self.answers_pending.load(Ordering::Acquire) == 0)
+    }
+
+    /// Whether everything is complete and committed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_finished() && self.commits().is_empty()
+    }
+
+    /// Waits until `is_so`, which is looked at whenever something finishes, fails or is committed.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Control) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if is_so(self) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Ends the run with an error. The first one counts.
@@ -147,6 +227,7 @@ impl Control {
     }
 
     fn unpark(&self) {
+        self.changed.notify_waiters();
         let threads = self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         threads.iter().for_each(Thread::unpark);
     }
@@ -182,5 +263,15 @@ impl Control {
 
     pub(crate) fn take_budget_used_up(&self) -> bool {
         self.is_budget_used_up.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Somebody waits for an answer, from [`Control::answer_pending`].
+pub(crate) struct AnswerPending<'a>(&'a Control);
+
+impl Drop for AnswerPending<'_> {
+    fn drop(&mut self) {
+        self.0.answers_pending.fetch_sub(1, Ordering::AcqRel);
+        self.0.unpark();
     }
 }

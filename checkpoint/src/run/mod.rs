@@ -5,39 +5,36 @@
 //! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
 //! no worker ever waits for the store.
 
+mod choose;
 mod control;
 mod executor;
 mod open;
+mod plan;
+mod requests;
 #[cfg(feature = "testing")]
 pub mod simulated;
 mod status;
 mod tasks;
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Mutex;
 use std::time::Duration;
 
+pub use choose::{Elsewhere, Restore};
 pub use control::Control;
 pub use executor::Executor;
+pub(crate) use plan::unclaimed as unclaimed_reason;
+pub use plan::{Difference, OperatorPlan, RestorePlan, Restored};
+pub(crate) use requests::{Feed, Pinned};
 pub use status::{CheckpointReport, StateSize, Status};
 
 use crate::error::{BoxError, Result};
-use crate::metadata::{CheckpointId, CheckpointMetadata, Generation};
+use crate::metadata::{CheckpointId, CheckpointMetadata, Generation, StateSchema};
 use crate::policy::CheckpointPolicy;
 use crate::state::KeyGroups;
 use crate::store::{BlobStore, Location};
 use crate::time::Epoch;
-
-/// What a run starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restore {
-    /// The newest checkpoint, or nothing if there is none yet.
-    #[default]
-    Latest,
-    /// This checkpoint.
-    Id(CheckpointId),
-    /// Nothing, though there may be checkpoints.
-    Nothing,
-}
 
 /// How a run is checkpointed.
 #[derive(Clone, Debug)]
@@ -59,6 +56,13 @@ pub struct RunOptions {
     ///
     /// *Default*: no: a uid that was mistyped or forgotten would lose an operator's state.
     pub allow_non_restored_state: bool,
+    /// How often the run looks whether it is asked for something: a savepoint, or to stop.
+    ///
+    /// Costs one list request each time; where lists are paid for, 1 s is some dollars a month.
+    ///
+    /// *Unit*: wall time, 1 ms resolution. *Default*: 1 s, for a person who waits.
+    /// *Range*: longer than zero.
+    pub request_interval: Duration,
 }
 
 impl RunOptions {
@@ -77,6 +81,7 @@ impl RunOptions {
             policy: CheckpointPolicy::default(),
             restore: Restore::default(),
             allow_non_restored_state: false,
+            request_interval: Duration::from_secs(1),
         })
     }
 }
@@ -93,6 +98,9 @@ pub struct Run {
     control: Control,
     status: Status,
     undeleted: tokio::sync::Mutex<tasks::Undeleted>,
+    requests: Mutex<requests::Requests>,
+    /// Uids and schemas of the operators that were built, of a run that is only planned.
+    planned: Option<Mutex<BTreeMap<String, StateSchema>>>,
 }
 
 impl Run {

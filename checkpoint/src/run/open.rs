@@ -5,6 +5,9 @@
 //!                                                                              at the head's id + 1
 //! ```
 //!
+//! A checkpoint that is not one of the job's own is chosen before the claim, and after it the
+//! segments are copied into the job's folder.
+//!
 //! What a user got wrong is found before the claim, by choosing once for nothing: a start that
 //! cannot succeed must not fence the run that works.
 //!
@@ -15,16 +18,18 @@
 //! SUBTLE: the head must not be of a newer run. A start that was slow between its claim and its
 //! choice would else append its copy behind that run's own, where that run wants to write next.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::choose::{Chosen, choose, ids, read};
 use super::{Control, Executor, Restore, Run, RunOptions, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, garbage,
+    CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, Origin, SegmentMetadata, garbage,
 };
-use crate::store::layout::{self, SegmentName};
+use crate::savepoint::copy;
+use crate::store::layout::{self, SegmentMaker, SegmentName};
 use crate::store::{BlobStore, PutIfAbsent};
 use crate::time::Epoch;
 
@@ -51,10 +56,7 @@ impl Run {
     ///
     /// As [`open`](Run::open).
     pub fn open_on(executor: Executor, options: RunOptions) -> Result<Arc<Run>> {
-        if options.workers == 0 {
-            return Err(Error::invalid("a job needs at least one worker"));
-        }
-        options.policy.check()?;
+        check(&options)?;
         let opened = match &options.store {
             Some(store) => executor.block_on(open(store, &options, &executor))?,
             None => Opened::volatile(&options),
@@ -72,8 +74,74 @@ impl Run {
             control,
             status,
             undeleted,
+            requests: Mutex::default(),
+            planned: None,
         }))
     }
+
+    /// A run that is not going to start: it knows what it would restore, and takes note of the
+    /// operators that are built with it. The store is only read, not so much as tried out.
+    ///
+    /// Build the dataflow with it as with any run, do not let it begin, and ask for the
+    /// [`plan`](Run::plan).
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::open`], but for what a claim can meet.
+    ///
+    /// # Panics
+    ///
+    /// As [`Run::open`].
+    pub fn open_to_plan(options: RunOptions) -> Result<Arc<Run>> {
+        check(&options)?;
+        let executor = Executor::default();
+        let chosen = match &options.store {
+            Some(store) => executor.block_on(async {
+                let chosen = choose(&ids(store).await?, store, &options).await?;
+                if let Some(Chosen { metadata, from, .. }) = &chosen {
+                    copy::verify(from.as_ref().unwrap_or(store), metadata).await?;
+                }
+                Ok::<_, Error>(chosen)
+            })?,
+            None => None,
+        };
+        let restored = chosen.as_ref().map(|chosen| chosen.metadata.id);
+        let start = chosen.map_or_else(|| empty(&options), |chosen| chosen.metadata);
+        Ok(Arc::new(Run {
+            options,
+            executor,
+            generation: Generation(0),
+            start,
+            restored,
+            retained: Vec::new(),
+            control: Control::default(),
+            status: Status::default(),
+            undeleted: tokio::sync::Mutex::default(),
+            requests: Mutex::default(),
+            planned: Some(Mutex::default()),
+        }))
+    }
+}
+
+fn check(options: &RunOptions) -> Result<()> {
+    if options.workers == 0 {
+        return Err(Error::invalid("a job needs at least one worker"));
+    }
+    options.policy.check()?;
+    let is_named =
+        matches!(options.restore, Restore::Id(_) | Restore::Savepoint(_) | Restore::From(_));
+    if options.store.is_none() && is_named {
+        return Err(Error::invalid(
+            "there is something to restore and nowhere to keep checkpoints: give a checkpoint \
+             directory",
+        ));
+    }
+    if options.request_interval.is_zero() {
+        return Err(Error::invalid(
+            "the interval of looking for requests must be longer than zero",
+        ));
+    }
+    Ok(())
 }
 
 struct Opened {
@@ -114,22 +182,38 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
 
 async fn open(store: &BlobStore, options: &RunOptions, executor: &Executor) -> Result<Opened> {
     store.probe().await?;
-    choose(&ids(store).await?, options.restore, store, options).await?;
+    let first = choose(&ids(store).await?, store, options).await?;
+    if let Some(Chosen { metadata, from: Some(from), .. }) = &first {
+        copy::verify(from, metadata).await?;
+    }
     let generation = store.claim_generation().await?;
+    let copied = match first {
+        Some(Chosen { metadata, from: Some(from), .. }) => {
+            Some(adopt(metadata, &from, store, options, generation).await?)
+        }
+        _ => None,
+    };
     loop {
         let ids = ids(store).await?;
         let head = ids.last().copied().unwrap_or(CheckpointId(0));
         check_head(store, generation, head).await?;
-        let chosen = choose(&ids, options.restore, store, options).await?;
+        let chosen = match &copied {
+            Some(copied) => Some(copied.clone()),
+            None => choose(&ids, store, options).await?.map(|chosen| chosen.metadata),
+        };
         let restored = chosen.as_ref().map(|metadata| metadata.id);
+        let origin = match restored {
+            Some(from) if copied.is_some() => Origin::Fork { from },
+            from => Origin::Restore { from },
+        };
         let start = CheckpointMetadata {
             id: CheckpointId(head.0 + 1),
             generation,
-            origin: Origin::Restore { from: restored },
+            origin,
             started_ms: executor.now_ms(),
             completed_ms: executor.now_ms(),
             duration_ms: 0,
-            bytes_written: 0,
+            bytes_written: copied.as_ref().map_or(0, |copied| copied.bytes_total),
             ..chosen.unwrap_or_else(|| empty(options))
         };
         let name = layout::checkpoint(start.id);
@@ -152,6 +236,40 @@ async fn open(store: &BlobStore, options: &RunOptions, executor: &Executor) -> R
     }
 }
 
+/// Copies what `metadata` refers to into the job's folder, under names that only this run gives.
+///
+/// A start that breaks off leaves copies that no checkpoint names; a later run sweeps them.
+async fn adopt(
+    metadata: CheckpointMetadata,
+    from: &BlobStore,
+    store: &BlobStore,
+    options: &RunOptions,
+    generation: Generation,
+) -> Result<CheckpointMetadata> {
+    let rename = |number: usize, uid: &str, segment: &SegmentMetadata| {
+        let part = u32::try_from(number).unwrap_or(u32::MAX);
+        let maker = SegmentMaker::Copy { part };
+        SegmentName { uid: uid.to_owned(), generation, epoch: segment.epoch, maker }.to_string()
+    };
+    let mut copied = copy::copy(from, store, metadata, rename).await?;
+    if copied.job != options.job {
+        // It is the original that commits its output, when it goes on.
+        let operators = copied.operators.iter_mut();
+        let left: usize =
+            operators.map(|state| std::mem::take(&mut state.committables).len()).sum();
+        if left > 0 {
+            tracing::warn!(
+                original = copied.job,
+                left,
+                "the checkpoint lists output that the original may not have committed; it is not \
+                 committed here"
+            );
+        }
+    }
+    options.job.clone_into(&mut copied.job);
+    Ok(copied)
+}
+
 /// Whether everything up to the `head` is of this run or of older ones: if a newer one appends to it
 /// meanwhile, it does so under the id that we are going to put.
 async fn check_head(store: &BlobStore, ours: Generation, head: CheckpointId) -> Result<()> {
@@ -166,86 +284,6 @@ async fn check_head(store: &BlobStore, ours: Generation, head: CheckpointId) -> 
         // Damaged, or deleted meanwhile: then the tokens are all there is to ask.
         Err(error) if error.kind() != ErrorKind::Retry => store.check_fence(ours).await,
         Err(error) => Err(error),
-    }
-}
-
-/// Ids of the checkpoints that are there, ascending.
-async fn ids(store: &BlobStore) -> Result<Vec<CheckpointId>> {
-    let objects = store.list(layout::CHECKPOINTS).await?;
-    Ok(objects.iter().filter_map(|(name, _)| layout::parse_checkpoint(name)).collect())
-}
-
-async fn read(store: &BlobStore, id: CheckpointId) -> Result<CheckpointMetadata> {
-    let name = layout::checkpoint(id);
-    let bytes = store.get(&name).await?;
-    let metadata = CheckpointMetadata::from_bytes(&name, &bytes)?;
-    if metadata.id != id {
-        return Err(Error::corrupt(name, format!("says that it is checkpoint {}", metadata.id)));
-    }
-    Ok(metadata)
-}
-
-async fn choose(
-    ids: &[CheckpointId],
-    restore: Restore,
-    store: &BlobStore,
-    options: &RunOptions,
-) -> Result<Option<CheckpointMetadata>> {
-    let id = match restore {
-        Restore::Nothing => return Ok(None),
-        Restore::Latest => match ids.last() {
-            Some(id) => *id,
-            None => return Ok(None),
-        },
-        Restore::Id(id) if ids.contains(&id) => id,
-        Restore::Id(id) => {
-            let there: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            return Err(Error::invalid(format!(
-                "there is no checkpoint {id} of job {:?}; there are: {there}",
-                options.job
-            )));
-        }
-    };
-    let metadata = read(store, id).await.map_err(|error| advise(error, id, ids))?;
-    if metadata.job != options.job {
-        let reason = format!(
-            "it is of job {:?}, not {:?}; give another --checkpoint-dir",
-            metadata.job, options.job
-        );
-        return Err(Error::Incompatible { id, reason });
-    }
-    if metadata.key_groups != options.key_groups.count() {
-        let (theirs, ours) = (metadata.key_groups, options.key_groups.count());
-        let reason = format!(
-            "it has {theirs} key groups and the job has {ours}, a number that is fixed for a job's \
-             life; set it back to {theirs}, or start afresh with --restore none"
-        );
-        return Err(Error::Incompatible { id, reason });
-    }
-    Ok(Some(metadata))
-}
-
-/// Never falls back silently: an older checkpoint means that output already committed would be
-/// written again, and that is for a person to decide.
-fn advise(error: Error, id: CheckpointId, ids: &[CheckpointId]) -> Error {
-    let Error::Corrupt { object, reason } = error else { return error };
-    let older: Vec<_> = ids.iter().copied().filter(|older| *older < id).collect();
-    Error::Corrupt { object, reason: format!("{reason}; {}", instead_of_damaged(&older)) }
-}
-
-/// What to do when an object is damaged, if there are the checkpoints `others` without it.
-pub(super) fn instead_of_damaged(others: &[CheckpointId]) -> String {
-    let there: Vec<_> = others.iter().map(ToString::to_string).collect();
-    match others.last() {
-        None => "no older checkpoint does without it: put it back from a copy, or start afresh \
-                 with --restore none and an empty output directory"
-            .to_owned(),
-        Some(newest) => format!(
-            "put it back from a copy, or start from an older checkpoint, such as with \
-             --restore {newest} (there are: {})",
-            there.join(", ")
-        ),
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Run;
+use super::{Run, plan};
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata, StateKind, StateSchema,
+    CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema,
 };
 use crate::recovery;
 use crate::segment::{EntryBlock, SegmentHeader};
@@ -31,7 +31,7 @@ pub(super) struct Undeleted {
 }
 
 impl Run {
-    fn store(&self) -> &BlobStore {
+    pub(super) fn store(&self) -> &BlobStore {
         self.options.store.as_ref().expect("asked only of runs that keep checkpoints")
     }
 
@@ -40,31 +40,10 @@ impl Run {
         let Some(state) = self.start.operators.iter().find(|state| state.uid == uid) else {
             return Ok(());
         };
-        let theirs = &state.schema;
-        if theirs == ours {
+        if state.schema == *ours {
             return Ok(());
         }
-        let show = |s: &StateSchema| {
-            let StateSchema { kind, key_type, value_type, codec, version } = s;
-            match kind {
-                StateKind::Keyed => {
-                    format!(
-                        "keyed state of ({key_type}, {value_type}) in {codec}, version {version}"
-                    )
-                }
-                StateKind::Source => {
-                    format!("a source of {key_type} at {value_type} in {codec}, version {version}")
-                }
-                StateKind::Sink => format!("a sink of {value_type} in {codec}, version {version}"),
-            }
-        };
-        let reason = format!(
-            "operator {uid:?} has changed: the checkpoint holds {}, the program has {}; bring the \
-             old type back, or start afresh with --restore none",
-            show(theirs),
-            show(ours)
-        );
-        Err(self.incompatible(reason))
+        Err(self.incompatible(plan::changed(uid, &state.schema, ours)))
     }
 
     /// The error of a checkpoint that is whole, but not one that the program can start from.
@@ -79,13 +58,17 @@ impl Run {
             return error;
         };
         let id = self.restored.unwrap_or(self.start.id);
+        if matches!(self.start.origin, Origin::Fork { .. }) {
+            let advice = "it was whole when it was copied: start once more".to_owned();
+            return Error::Damaged { id, advice, cause: Box::new(error) };
+        }
         let names = |metadata: &CheckpointMetadata| {
             let mut segments = metadata.operators.iter().flat_map(|state| &state.segments);
             segments.any(|segment| segment.object == *object)
         };
         let older = self.retained.iter().filter(|metadata| metadata.id < id && !names(metadata));
         let advice =
-            super::open::instead_of_damaged(&older.map(|older| older.id).collect::<Vec<_>>());
+            super::choose::instead_of_damaged(&older.map(|older| older.id).collect::<Vec<_>>());
         Error::Damaged { id, advice, cause: Box::new(error) }
     }
 
@@ -237,7 +220,8 @@ impl Run {
     /// SUBTLE: the head stays above the id of this run's copy. An older run that still works writes
     /// its next checkpoint there, though its segments may be swept and its output discarded by now.
     pub fn withdraw_unless_begun(&self) {
-        if !self.is_durable() || self.control.is_ready() || self.fenced().is_some() {
+        let can_be_asked = self.is_durable() && !self.is_planned();
+        if !can_be_asked || self.control.is_ready() || self.fenced().is_some() {
             return;
         }
         let head = self.retained.last().filter(|head| head.id.0 + 1 == self.start.id.0);
@@ -268,7 +252,7 @@ impl Run {
             superfluous.push(self.start.id);
         }
         // Of starts that fail again and again, one copy is enough.
-        if let Origin::Restore { .. } = head.origin {
+        if head.origin.is_copy() {
             superfluous.push(head.id);
         }
         self.delete(&superfluous, &[]).await;
@@ -276,7 +260,7 @@ impl Run {
 
     /// Whether a newer run has begun, which explains whatever went wrong in this one.
     pub fn fenced(&self) -> Option<Error> {
-        let store = self.options.store.as_ref()?;
+        let store = self.options.store.as_ref().filter(|_| !self.is_planned())?;
         let fence = self.executor.block_on(store.check_fence(self.generation));
         fence.err().filter(|error| error.kind() == ErrorKind::Stop)
     }

@@ -196,7 +196,7 @@ fn host() -> String {
 
 /// A text that no other process and no other call gives: time, process, count, and 64 random bits,
 /// for containers that share a host name and process id and start at once.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,9 @@
 //! segments/count/0000000007-0003-0000000012-delta.seg        sealed by worker 3 at the end of epoch 12
 //! segments/count/0000000007-fold-0000000012-0.seg            deltas folded into a base
 //! segments/@bundles/0000000007-0003-0000000012-5.seg         small segments of several operators
+//! segments/count/0000000007-copy-0000000012-3.seg            copied when the run began, from elsewhere
+//! savepoints/before-upgrade/metadata.json                    a savepoint, which is a folder
+//! requests/1700000000000-1a2b.json                           somebody asks the running job for something
 //! probes/1a2b3c                                              while a store is tried out
 //! ```
 //!
@@ -16,6 +19,7 @@
 use std::fmt;
 
 use crate::metadata::{CheckpointId, Generation, SegmentKind};
+use crate::savepoint::SavepointName;
 use crate::time::Epoch;
 
 /// Folder of the fencing tokens.
@@ -29,7 +33,12 @@ const BUNDLES: &str = "@bundles";
 /// Folder of the objects that a store is tried out with.
 pub const PROBES: &str = "probes";
 
-const METADATA: &str = "metadata.json";
+/// Folder of the savepoints, one folder each.
+pub const SAVEPOINTS: &str = "savepoints";
+/// Folder of what the running job is asked for, and of its answers.
+pub const REQUESTS: &str = "requests";
+/// The object in the folder of a checkpoint or a savepoint that makes it one.
+pub const METADATA: &str = "metadata.json";
 
 /// Name of the fencing token of `generation`.
 ///
@@ -63,6 +72,56 @@ pub fn parse_checkpoint(name: &str) -> Option<CheckpointId> {
     (checkpoint(id) == name).then_some(id)
 }
 
+/// Folder of a savepoint.
+pub fn savepoint(name: &SavepointName) -> String {
+    format!("{SAVEPOINTS}/{name}")
+}
+
+/// The savepoint that a metadata's name stands for; none if it is not the name of one.
+pub fn parse_savepoint(name: &str) -> Option<SavepointName> {
+    let rest = name.strip_prefix(SAVEPOINTS)?.strip_prefix('/')?;
+    rest.strip_suffix(METADATA)?.strip_suffix('/')?.parse().ok()
+}
+
+/// Name of the request `id`.
+pub fn request(id: &str) -> String {
+    format!("{REQUESTS}/{id}.json")
+}
+
+/// Name of the object that says that a run has begun with request `id`.
+pub fn request_taken(id: &str) -> String {
+    format!("{REQUESTS}/{id}.taken.json")
+}
+
+/// Name of the answer to request `id`.
+pub fn request_answer(id: &str) -> String {
+    format!("{REQUESTS}/{id}.answer.json")
+}
+
+/// The id of the request, or of the answer, that an object is, and what it is of that.
+pub fn parse_request(name: &str) -> Option<(&str, RequestObject)> {
+    let file = name.strip_prefix(REQUESTS)?.strip_prefix('/')?.strip_suffix(".json")?;
+    let (id, what) = file.split_once('.').unwrap_or((file, ""));
+    let what = match what {
+        "" => RequestObject::Request,
+        "taken" => RequestObject::Taken,
+        "answer" => RequestObject::Answer,
+        _ => return None,
+    };
+    (!id.is_empty() && !id.contains('/')).then_some((id, what))
+}
+
+/// What an object in the folder of requests is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestObject {
+    /// The request.
+    Request,
+    /// That a run has begun with it.
+    Taken,
+    /// Its answer.
+    Answer,
+}
+
 /// Folder of the segments of operator `uid`.
 pub fn segments_of(uid: &str) -> String {
     format!("{SEGMENTS}/{}", encode(uid))
@@ -91,6 +150,11 @@ pub enum SegmentMaker {
         /// Base or delta.
         kind: SegmentKind,
     },
+    /// A run that began from a savepoint or a checkpoint elsewhere: a copy of a segment there.
+    Copy {
+        /// Number of the object within the copy.
+        part: u32,
+    },
     /// The background fold, from older segments; always a base.
     Fold {
         /// Number of the segment within the fold.
@@ -107,6 +171,7 @@ impl fmt::Display for SegmentName {
                 write!(f, "{worker:04}-{:010}-{}.seg", epoch.0, kind_name(*kind))
             }
             SegmentMaker::Fold { part } => write!(f, "fold-{:010}-{part}.seg", epoch.0),
+            SegmentMaker::Copy { part } => write!(f, "copy-{:010}-{part}.seg", epoch.0),
         }
     }
 }
@@ -121,10 +186,10 @@ impl SegmentName {
         let worker = fields.next()?;
         let epoch = Epoch(fields.next()?.parse().ok()?);
         let last = fields.next()?;
-        let maker = if worker == "fold" {
-            SegmentMaker::Fold { part: last.parse().ok()? }
-        } else {
-            SegmentMaker::Worker { worker: worker.parse().ok()?, kind: parse_kind(last)? }
+        let maker = match worker {
+            "fold" => SegmentMaker::Fold { part: last.parse().ok()? },
+            "copy" => SegmentMaker::Copy { part: last.parse().ok()? },
+            _ => SegmentMaker::Worker { worker: worker.parse().ok()?, kind: parse_kind(last)? },
         };
         let parsed = SegmentName { uid: decode(uid)?, generation, epoch, maker };
         (parsed.to_string() == name).then_some(parsed)
@@ -248,6 +313,7 @@ mod tests {
             (any::<usize>(), prop_oneof![Just(SegmentKind::Base), Just(SegmentKind::Delta)])
                 .prop_map(|(worker, kind)| SegmentMaker::Worker { worker, kind }),
             any::<u32>().prop_map(|part| SegmentMaker::Fold { part }),
+            any::<u32>().prop_map(|part| SegmentMaker::Copy { part }),
         ]
     }
 
@@ -312,6 +378,11 @@ mod tests {
         let bundle = BundleName { generation, worker: 3, epoch, number: 5 };
         assert_eq!(bundle.to_string(), "segments/@bundles/0000000007-0003-0000000012-5.seg");
         assert_eq!(checkpoint(CheckpointId(42)), "checkpoints/0000000042/metadata.json");
+        let name: SavepointName = "before-upgrade".parse().unwrap();
+        assert_eq!(parse_savepoint(&format!("{}/{METADATA}", savepoint(&name))), Some(name));
+        assert_eq!(parse_request(&request("1-a")), Some(("1-a", RequestObject::Request)));
+        assert_eq!(parse_request(&request_taken("1-a")), Some(("1-a", RequestObject::Taken)));
+        assert_eq!(parse_request(&request_answer("1-a")), Some(("1-a", RequestObject::Answer)));
     }
 
     #[test]
@@ -321,6 +392,13 @@ mod tests {
         }
         for name in ["checkpoints/0000000042", "checkpoints/0000000042/metadata.json.tmp"] {
             assert_eq!(parse_checkpoint(name), None, "{name}");
+        }
+        for name in ["savepoints/a", "savepoints/a/b/metadata.json", "savepoints/42/metadata.json"]
+        {
+            assert_eq!(parse_savepoint(name), None, "{name}");
+        }
+        for name in ["requests/a.new.json", "requests/.json", "requests/a/b.json", "requests/a"] {
+            assert_eq!(parse_request(name), None, "{name}");
         }
         for name in ["segments/a/1-2-3-base.seg", "segments/a%2f/0000000007-fold-0000000012-0.seg"]
         {

@@ -43,11 +43,18 @@ impl Location {
     /// `Invalid`: the text is no such thing, the feature is missing, the directory cannot be made
     /// or written, or the service's settings are incomplete.
     pub fn parse(text: &str) -> Result<Location> {
+        Location::parse_with(text, directory)
+    }
+
+    fn parse_with(
+        text: &str,
+        open: impl FnOnce(PathBuf, &str) -> Result<Location>,
+    ) -> Result<Location> {
         if text.is_empty() {
             return Err(Error::invalid("the checkpoint directory is empty: give a path or a URL"));
         }
         if !text.contains("://") {
-            return directory(text.into(), text);
+            return open(text.into(), text);
         }
         let unknown = |why: &dyn fmt::Display| {
             Error::invalid(format!(
@@ -62,7 +69,7 @@ impl Location {
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|why| unknown(&why))?;
         match scheme {
             ObjectStoreScheme::Local => match url.to_file_path() {
-                Ok(path) => directory(path, text),
+                Ok(path) => open(path, text),
                 Err(()) => Err(unknown(&"a file URL needs an absolute path")),
             },
             ObjectStoreScheme::Memory => Ok(Location::of(Arc::clone(&MEMORY)).prefix(prefix)),
@@ -71,6 +78,24 @@ impl Location {
             ObjectStoreScheme::MicrosoftAzure => Ok(azure(text)?.prefix(prefix)),
             _ => Err(unknown(&"a web server is no blob store")),
         }
+    }
+
+    /// As [`parse`](Location::parse), to read from: a directory is neither made nor written to.
+    /// None if there is no such directory.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: the text is no location, or the directory cannot be read.
+    pub fn existing(text: &str) -> Result<Option<Location>> {
+        let mut is_missing = false;
+        let located = Location::parse_with(text, |path, text| match std::fs::read_dir(&path) {
+            Ok(_) => opened(&path, text),
+            Err(error) => {
+                is_missing = error.kind() == std::io::ErrorKind::NotFound;
+                Err(Error::invalid(format!("cannot read the directory {text}: {error}")))
+            }
+        });
+        if is_missing { Ok(None) } else { located.map(Some) }
     }
 
     /// All of `store`, which can take uploads in parts.
@@ -121,9 +146,14 @@ fn directory(path: PathBuf, text: &str) -> Result<Location> {
     let trial = path.join(format!("write-test#{}", std::process::id()));
     std::fs::write(&trial, b"").map_err(|source| refuse("write to", &source))?;
     std::fs::remove_file(&trial).map_err(|source| refuse("delete from", &source))?;
+    opened(&path, text)
+}
+
+/// Opens a directory that is there.
+fn opened(path: &std::path::Path, text: &str) -> Result<Location> {
     // Without `fsync` a checkpoint that was reported complete could be gone after a power loss.
-    let objects = LocalFileSystem::new_with_prefix(&path)
-        .map_err(|source| refuse("open", &source))?
+    let objects = LocalFileSystem::new_with_prefix(path)
+        .map_err(|source| Error::invalid(format!("cannot open the directory {text}: {source}")))?
         .with_fsync(true)
         // A checkpoint is a folder: without this every one ever taken would leave an empty one.
         .with_automatic_cleanup(true);
@@ -177,6 +207,21 @@ mod tests {
         Location::parse(&url).unwrap();
         assert!(root.path().join("url path").is_dir());
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "nothing is left of the trial");
+    }
+
+    #[test]
+    fn what_is_only_read_is_neither_made_nor_written_to() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("none");
+        assert!(Location::existing(path.to_str().unwrap()).unwrap().is_none());
+        let url = format!("file://{}", path.display());
+        assert!(Location::existing(&url).unwrap().is_none());
+        assert!(!path.exists());
+        assert!(Location::existing(root.path().to_str().unwrap()).unwrap().is_some());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Location::existing(file.path().to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("cannot read"), "{error}");
+        assert!(Location::existing("ftp://host/path").is_err());
     }
 
     #[test]

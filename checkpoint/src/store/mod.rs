@@ -36,6 +36,7 @@
 //!
 //! Design: `docs/store.md`. Tests: `tests/store_contract.rs`.
 
+mod copy;
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod generation;
@@ -53,6 +54,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
+pub(crate) use generation::unique;
 pub use in_flight::InFlight;
 pub(crate) use in_flight::Load;
 pub use location::Location;
@@ -84,6 +86,20 @@ impl BlobStore {
             .expect("a parsed prefix and an encoded segment make a path");
         let (policy, counters) = (RetryPolicy::default(), Arc::default());
         BlobStore { location, folder, policy, counters }
+    }
+
+    /// The objects right at `location`: of a folder that is not a job's, such as a savepoint that
+    /// was moved, or of a job's by its path.
+    pub fn folder(location: Location) -> BlobStore {
+        let folder = location.prefix.clone();
+        let (policy, counters) = (RetryPolicy::default(), Arc::default());
+        BlobStore { location, folder, policy, counters }
+    }
+
+    /// The objects of the folder `name` in this one.
+    pub(crate) fn subfolder(&self, name: &str) -> BlobStore {
+        let folder = name.split('/').fold(self.folder.clone(), |folder, part| folder.join(part));
+        BlobStore { folder, ..self.clone() }
     }
 
     /// The same objects with another patience.

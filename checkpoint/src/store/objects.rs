@@ -195,7 +195,8 @@ impl BlobStore {
         Ok(Tail { bytes, object_bytes })
     }
 
-    /// All objects in the folder `folder`, at any depth, with their sizes; ordered by name.
+    /// All objects in the folder `folder`, at any depth, with their sizes; ordered by name. The
+    /// empty name is the folder of all.
     ///
     /// # Errors
     ///
@@ -210,10 +211,10 @@ impl BlobStore {
                 Err(failure) => attempts.pause_or_fail(failure).await?,
             }
         };
-        let below = format!("{}/", self.folder);
         let relative = |object: ObjectMeta| {
-            let name = object.location.as_ref().strip_prefix(&below)?.to_owned();
-            Some((name, object.size))
+            let name = object.location.as_ref().strip_prefix(self.folder.as_ref())?;
+            let name = if self.folder.as_ref().is_empty() { name } else { name.strip_prefix('/')? };
+            Some((name.to_owned(), object.size))
         };
         let mut names: Vec<_> = found.into_iter().filter_map(relative).collect();
         names.sort_unstable();
@@ -242,7 +243,7 @@ impl BlobStore {
 
     /// The path of `name` in the store. Names of [`super::layout`] always have one.
     pub(super) fn path(&self, name: &str) -> Result<Path> {
-        Path::parse(format!("{}/{name}", self.folder))
+        Path::parse(format!("{}/{name}", self.folder).trim_end_matches('/'))
             .map_err(|source| Error::invalid(format!("{name:?} cannot name an object: {source}")))
     }
 

@@ -144,6 +144,8 @@ fn file_system_refuses(error: &StoreError) -> bool {
                     | Io::NotADirectory
                     | Io::IsADirectory
                     | Io::InvalidFilename
+                    | Io::CrossesDevices
+                    | Io::TooManyLinks
                     | Io::Unsupported
             );
         }

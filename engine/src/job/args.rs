@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use highwater_checkpoint::metadata::CheckpointId;
+use clap::{Args, ValueEnum};
 use highwater_checkpoint::run::Restore;
 
 /// How often a checkpoint is taken unless said.
 const INTERVAL_DEFAULT: &str = "10s";
+
+/// How often the job looks for requests unless said: a person waits for the answer.
+const REQUEST_INTERVAL_DEFAULT: &str = "1s";
 
 /// Checkpoints that are kept unless said: a damaged one is then no disaster.
 const RETAIN_DEFAULT: usize = 3;
@@ -84,16 +86,58 @@ pub struct JobArgs {
     )]
     pub retain: usize,
 
-    /// What to start from: latest, the id of a checkpoint, or none to start afresh
+    /// What to start from: latest, none, a checkpoint's id, a savepoint's name, or a path or URL
+    ///
+    /// `latest` is the newest checkpoint of this job, or a start afresh if there is none; `none` is
+    /// always a start afresh. Digits are the id of a checkpoint of this job, and what begins with a
+    /// letter is the name of a savepoint of this job. With a slash it is a path or URL: of a job's
+    /// folder (its newest checkpoint), of a checkpoint in it, <job>/checkpoints/<id>, or of a
+    /// savepoint, wherever that is. What is restored from there is copied; the original is left
+    /// alone. All but `latest` begin at that place again with every start.
     #[arg(
         long,
-        value_name = "latest|ID|none",
+        value_name = "latest|none|ID|NAME|PATH|URL",
         default_value = "latest",
         env = "HIGHWATER_RESTORE",
         value_parser = parse_restore,
         help_heading = "Checkpoints"
     )]
     pub restore: Restore,
+
+    /// Say what would be restored, operator by operator, and change nothing
+    ///
+    /// The exit code is 0 if the job would start, and otherwise that of the error it would end with.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "table",
+        env = "HIGHWATER_DRY_RUN",
+        help_heading = "Checkpoints"
+    )]
+    pub dry_run: Option<DryRun>,
+
+    /// How often the job looks whether it is asked for a savepoint, or to stop
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = REQUEST_INTERVAL_DEFAULT,
+        env = "HIGHWATER_REQUEST_INTERVAL",
+        value_parser = parse_interval,
+        help_heading = "Checkpoints"
+    )]
+    pub request_interval: Duration,
+}
+
+/// How a dry run says what it has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// A table, for people.
+    Table,
+    /// JSON, for programs.
+    Json,
 }
 
 impl Default for JobArgs {
@@ -105,6 +149,8 @@ impl Default for JobArgs {
             checkpoint_interval: Duration::from_secs(10),
             retain: RETAIN_DEFAULT,
             restore: Restore::Latest,
+            dry_run: None,
+            request_interval: Duration::from_secs(1),
         }
     }
 }
@@ -148,14 +194,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_restore(text: &str) -> Result<Restore, String> {
-    match text {
-        "latest" => Ok(Restore::Latest),
-        "none" => Ok(Restore::Nothing),
-        id => id
-            .parse()
-            .map(|id| Restore::Id(CheckpointId(id)))
-            .map_err(|_| "latest, none, or the id of a checkpoint".to_owned()),
-    }
+    text.parse().map_err(|error: highwater_checkpoint::Error| error.to_string())
 }
 
 #[cfg(test)]
@@ -179,7 +218,10 @@ mod tests {
         let args = parse("-w 3 --checkpoint-interval 100ms --retain 5 --restore 42").unwrap();
         assert_eq!((args.workers, args.retain), (3, 5));
         assert_eq!(args.checkpoint_interval, Duration::from_millis(100));
-        assert_eq!(args.restore, Restore::Id(CheckpointId(42)));
+        assert!(matches!(args.restore, Restore::Id(id) if id.0 == 42));
+        assert_eq!(args.dry_run, None);
+        assert_eq!(parse("--dry-run").unwrap().dry_run, Some(DryRun::Table));
+        assert_eq!(parse("--dry-run=json").unwrap().dry_run, Some(DryRun::Json));
     }
 
     #[test]
@@ -190,7 +232,8 @@ mod tests {
             ("--retain 0", "at least 1"),
             ("--checkpoint-interval 0s", "at least 1ms"),
             ("--checkpoint-interval soon", "100ms, 10s or 5min"),
-            ("--restore yesterday", "latest, none, or the id"),
+            ("--restore 2026_11_21", "latest, none, the id"),
+            ("--request-interval 0s", "at least 1ms"),
             ("--no-such-flag", "--no-such-flag"),
         ] {
             let error = parse(args).unwrap_err().to_string();

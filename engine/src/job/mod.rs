@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use args::{JobArgs, parse_duration};
+pub use args::{DryRun, JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
 
 use highwater_checkpoint::metadata::SplitMetadata;
 use highwater_checkpoint::policy::CheckpointPolicy;
-use highwater_checkpoint::run::{Restore, Run, RunOptions};
+use highwater_checkpoint::run::{Restore, RestorePlan, Run, RunOptions};
 use highwater_checkpoint::state::KeyGroups;
 use highwater_checkpoint::store::{BlobStore, Location, RetryPolicy};
 
@@ -161,6 +161,23 @@ impl Job {
         self
     }
 
+    /// Only says what would be restored, and changes nothing; `--dry-run`. See
+    /// [`plan`](Job::plan) for the same as a value.
+    pub fn dry_run(mut self, format: DryRun) -> Job {
+        self.args.dry_run = Some(format);
+        self
+    }
+
+    /// Sets how often the job looks whether it is asked for a savepoint, or to stop;
+    /// `--request-interval`.
+    ///
+    /// *Unit*: wall time, at least 1 ms. *Default*: 1 s, for a person who waits. Each look is one
+    /// list request to the store.
+    pub fn request_interval(mut self, interval: Duration) -> Job {
+        self.args.request_interval = interval;
+        self
+    }
+
     /// Sets the number of key groups: fixed for the job's life, the most workers it can ever use.
     ///
     /// *Default*: 128, Flink's; plenty for one machine.
@@ -186,9 +203,9 @@ impl Job {
     where
         F: for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static,
     {
-        let quiet = self.args.quiet;
+        let is_silent = self.args.quiet || self.args.dry_run.is_some();
         let summary = self.execute(build)?;
-        if !quiet {
+        if !is_silent {
             report::show(&summary);
         }
         Ok(())
@@ -207,6 +224,13 @@ impl Job {
             report::log_to_stderr();
         }
         let started = Instant::now();
+        if let Some(format) = self.args.dry_run {
+            let shared = self.build_to_plan(build)?;
+            let plan = planned(&shared);
+            report::show_plan(&plan, format)?;
+            plan.check()?;
+            return Ok(Summary::of(&shared, started.elapsed()));
+        }
         let run = Run::open(self.options()?)?;
         if let Some(id) = run.restored() {
             tracing::info!(checkpoint = id.0, epoch = run.start().epoch.0, "restored");
@@ -221,6 +245,37 @@ impl Job {
         drop(reporter);
         shared.run.withdraw_unless_begun();
         outcome.map(|()| Summary::of(&shared, started.elapsed()))
+    }
+
+    /// What the job would restore if it were run, operator by operator; `--dry-run`.
+    ///
+    /// Builds the dataflow and does not run it. Nothing changes in the store, whatever there is.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the job from coming so far as to compare: a checkpoint that is not there or
+    /// is damaged, two operators with one uid. That the program does not fit is
+    /// [`RestorePlan::check`]'s to say.
+    pub fn plan<F>(self, build: F) -> Result<RestorePlan>
+    where
+        F: for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static,
+    {
+        self.build_to_plan(build).map(|shared| planned(&shared))
+    }
+
+    fn build_to_plan<F>(mut self, build: F) -> Result<Arc<Shared>>
+    where
+        F: for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static,
+    {
+        if let (None, Some(text)) = (&self.location, &self.args.checkpoint_dir) {
+            // To parse it for a run would make the directory.
+            let there = Location::existing(text)?;
+            self.location = Some(there.unwrap_or_else(Location::memory));
+        }
+        let run = Run::open_to_plan(self.options()?)?;
+        let shared = Arc::new(Shared::new(run));
+        runtime::run_workers(&shared, Arc::new(build))?;
+        Ok(shared)
     }
 
     fn options(&self) -> Result<RunOptions> {
@@ -251,8 +306,13 @@ impl Job {
                 tolerable_failures: u32::MAX,
                 ..CheckpointPolicy::default()
             },
-            restore: self.args.restore,
+            restore: self.args.restore.clone(),
             allow_non_restored_state: false,
+            request_interval: self.args.request_interval,
         })
     }
+}
+
+fn planned(shared: &Shared) -> RestorePlan {
+    shared.run.plan().expect("the run was opened to plan")
 }

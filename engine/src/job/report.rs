@@ -3,16 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "shows rates and ages to people")]
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use highwater_checkpoint::run::{CheckpointReport, StateSize};
+use highwater_checkpoint::run::{CheckpointReport, RestorePlan, StateSize};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use super::Shared;
+use super::{DryRun, Shared};
+use crate::error::{Error, Result};
 
 /// How often the live line is redrawn.
 const LINE_EVERY: Duration = Duration::from_millis(250);
@@ -28,6 +29,10 @@ pub enum Outcome {
     Finished,
     /// It was asked to stop, and resumes from its last checkpoint.
     Stopped,
+    /// It was asked to end as if its input had: windows have fired, totals were emitted.
+    Drained,
+    /// It was not run: a dry run has said what would be restored.
+    DryRun,
     /// There was nothing to do: the restored checkpoint was taken after the end of the input.
     HadFinished,
 }
@@ -67,8 +72,12 @@ pub struct Summary {
 impl Summary {
     pub(super) fn of(shared: &Shared, elapsed: Duration) -> Summary {
         let (status, metrics) = (shared.run.status(), &shared.metrics);
-        let outcome = if shared.run.start().input_ended {
+        let outcome = if shared.run.is_planned() {
+            Outcome::DryRun
+        } else if shared.run.start().input_ended {
             Outcome::HadFinished
+        } else if shared.run.control().has_drained() {
+            Outcome::Drained
         } else if shared.run.control().is_stopping() && !shared.run.control().has_input_ended() {
             Outcome::Stopped
         } else {
@@ -113,6 +122,13 @@ impl fmt::Display for Summary {
                 }
                 None => write!(f, "{job} stopped after {seconds:.2} s, without a checkpoint")?,
             },
+            Outcome::Drained => {
+                write!(f, "{job} was drained after {seconds:.2} s")?;
+                if let Some(last) = self.last_checkpoint {
+                    write!(f, "; it resumes only by --restore {}", last.id)?;
+                }
+            }
+            Outcome::DryRun => return write!(f, "{job} was not run"),
             Outcome::HadFinished => {
                 return write!(
                     f,
@@ -161,6 +177,17 @@ pub(super) fn show(summary: &Summary) {
     } else {
         summary.to_string().lines().for_each(|line| tracing::info!("{}", line.trim_end()));
     }
+}
+
+/// Says what would be restored, on the standard output: it is what was asked for.
+pub(super) fn show_plan(plan: &RestorePlan, format: DryRun) -> Result<()> {
+    let text = match format {
+        DryRun::Table => plan.to_string(),
+        DryRun::Json => serde_json::to_string_pretty(plan)
+            .map_err(|error| Error::Invalid(format!("the plan is not JSON: {error}")))?,
+    };
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| Error::Start(format!("the plan could not be printed: {error}")))
 }
 
 /// Shows the job's progress until it is dropped.

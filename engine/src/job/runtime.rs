@@ -71,6 +71,11 @@ fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) -> Resul
         build(&flow);
         flow.finish()
     })?;
+    if shared.run.is_planned() {
+        // It has been built, which was all.
+        shared.run.control().set_finished();
+        return Ok(());
+    }
     if worker.index() != 0 {
         return Ok(());
     }

@@ -200,7 +200,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             None => None,
         };
         let control = Arc::clone(&self.shared.run);
-        control.control().commit_pending();
+        control.control().commit_pending(epoch);
         let (prepared, uid) = (Arc::clone(&self.prepared), self.run.uid.clone());
         let finish = self.shared.run.spawn_blocking(move || {
             let committables = prepare.map_or_else(|| Ok(Vec::new()), |prepare| prepare());
@@ -262,7 +262,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
                 let mut pending = prepared.lock().unwrap_or_else(PoisonError::into_inner);
                 for epoch in epochs {
                     pending.by_epoch.remove(&epoch);
-                    control.commit_done();
+                    control.commit_done(epoch);
                 }
                 next = match pending.next_commit() {
                     Some(next) => next,

@@ -32,6 +32,7 @@ fn restore(store: &BlobStore, restore: Restore) -> Arc<Run> {
         policy: CheckpointPolicy::default(),
         restore,
         allow_non_restored_state: false,
+        request_interval: Duration::from_secs(1),
     })
     .expect("nothing keeps the run from starting")
 }
@@ -184,7 +185,7 @@ fn regression_a_run_that_cannot_start_leaves_its_id_to_nobody() {
         let store = store();
         let older = open(&store);
         write(&older, &metadata(&older, 2, 1));
-        restore(&store, refused).withdraw_unless_begun();
+        restore(&store, refused.clone()).withdraw_unless_begun();
         let event = write(&older, &metadata(&older, 3, 2));
         assert!(matches!(event, Event::Fenced { .. }), "{refused:?}: {event:?}");
         assert_eq!(open(&store).start().epoch, Epoch(1), "{refused:?}");
