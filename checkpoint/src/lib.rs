@@ -46,7 +46,7 @@
 //!
 //! use highwater_checkpoint::metadata::Generation;
 //! use highwater_checkpoint::policy::CheckpointPolicy;
-//! use highwater_checkpoint::run::{Restore, Run, RunOptions};
+//! use highwater_checkpoint::run::{BYTES_IN_FLIGHT_MAX, Restore, Run, RunOptions};
 //! use highwater_checkpoint::state::KeyGroups;
 //! use highwater_checkpoint::store::{BlobStore, Location};
 //! use highwater_checkpoint::{Epoch, ErrorKind};
@@ -60,6 +60,7 @@
 //!     restore: Restore::Latest,
 //!     allow_non_restored_state: false,
 //!     request_interval: Duration::from_secs(1),
+//!     bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
 //! };
 //! let older = Run::open(options.clone())?;
 //! assert_eq!((older.generation(), older.first_epoch()), (Generation(1), Epoch(1)));

@@ -111,6 +111,7 @@ fn metadata(segment: &SegmentSummary) -> CheckpointMetadata {
         completed_ms: 1_700_000_000_120,
         duration_ms: 120,
         bytes_written: segment.bytes,
+        bytes_folded: 0,
         bytes_total: segment.bytes,
         operators: vec![lines, count, counts],
         crc32: 0,

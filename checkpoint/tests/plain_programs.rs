@@ -33,6 +33,7 @@ fn open(location: &Location, workers: usize) -> Arc<Run> {
         restore: highwater_checkpoint::run::Restore::Latest,
         allow_non_restored_state: false,
         request_interval: Duration::from_secs(1),
+        bytes_in_flight_max: highwater_checkpoint::run::BYTES_IN_FLIGHT_MAX,
     })
     .unwrap()
 }

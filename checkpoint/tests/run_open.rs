@@ -15,7 +15,7 @@ use highwater_checkpoint::metadata::{
     SegmentMetadata, StateSchema,
 };
 use highwater_checkpoint::policy::CheckpointPolicy;
-use highwater_checkpoint::run::{Restore, Run, RunOptions};
+use highwater_checkpoint::run::{BYTES_IN_FLIGHT_MAX, Restore, Run, RunOptions};
 use highwater_checkpoint::state::KeyGroups;
 use highwater_checkpoint::store::faulty::{Faults, FaultyStore, Side};
 use highwater_checkpoint::store::layout::{self, SegmentMaker, SegmentName};
@@ -42,6 +42,7 @@ fn options(store: &BlobStore) -> RunOptions {
         restore: Restore::Latest,
         allow_non_restored_state: false,
         request_interval: Duration::from_secs(1),
+        bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
     }
 }
 
@@ -86,6 +87,7 @@ fn segment_name(generation: u64, epoch: u64) -> String {
 fn checkpoint(id: u64, epoch: u64, generation: u64) -> CheckpointMetadata {
     let segment = SegmentMetadata {
         object: segment_name(generation, epoch),
+        offset: None,
         kind: SegmentKind::Delta,
         first_group: 0,
         last_group: 7,
@@ -98,8 +100,7 @@ fn checkpoint(id: u64, epoch: u64, generation: u64) -> CheckpointMetadata {
         uid: "count".into(),
         schema: StateSchema::default(),
         segments: vec![segment],
-        splits: Vec::new(),
-        committables: Vec::new(),
+        ..OperatorStateMetadata::default()
     };
     CheckpointMetadata {
         format: 1,
@@ -115,6 +116,7 @@ fn checkpoint(id: u64, epoch: u64, generation: u64) -> CheckpointMetadata {
         completed_ms: 0,
         duration_ms: 0,
         bytes_written: 1,
+        bytes_folded: 0,
         bytes_total: 1,
         operators: vec![operator],
         crc32: 0,

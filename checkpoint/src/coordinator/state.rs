@@ -24,6 +24,9 @@ pub struct CoordinatorConfig {
     pub key_groups: u16,
     /// When checkpoints are taken, how many are kept, and how many may fail.
     pub policy: CheckpointPolicy,
+    /// Bytes of an operator's segments up to which only their number makes them be folded: what a
+    /// store delivers in the time of a request or two.
+    pub fold_bytes_min: u64,
 }
 
 /// Where a run starts from.
@@ -39,8 +42,9 @@ pub struct Start {
     pub now_ms: u64,
 }
 
-/// Fold when the segments that would be folded have this many times the bytes of their bases...
-const FOLD_DELTAS_TO_BASES: u64 = 1;
+/// Fold when what a restore reads of an operator is more than this many times its live state: what
+/// a fold writes is then at most what was written since the fold before...
+const FOLD_ABOVE_LIVE: u64 = 2;
 /// ... or when there are more of them than this for each worker, however small.
 const FOLD_SEGMENTS_PER_WORKER: usize = 16;
 
@@ -86,6 +90,7 @@ pub struct Coordinator {
     /// Complete checkpoints, oldest first, never none.
     retained: VecDeque<CheckpointMetadata>,
     bytes_since_checkpoint: u64,
+    folded_since_checkpoint: u64,
     /// Every segment object that was durable in this run or named when it began, and was not
     /// deleted yet.
     known: BTreeSet<String>,
@@ -115,6 +120,8 @@ struct Closed {
 struct Operator {
     schema: StateSchema,
     segments: Vec<SegmentMetadata>,
+    /// Live entries, as the checkpoint says that the run began with.
+    entries: Option<u64>,
     /// Splits and committables as each worker last said.
     by_worker: BTreeMap<usize, OperatorStateMetadata>,
     folding: BTreeSet<String>,
@@ -130,6 +137,7 @@ impl Coordinator {
             let operator = Operator {
                 schema: state.schema.clone(),
                 segments: state.segments.clone(),
+                entries: state.entries,
                 ..Operator::default()
             };
             (state.uid.clone(), operator)
@@ -155,6 +163,7 @@ impl Coordinator {
             unsettled: Vec::new(),
             next_id: CheckpointId(start.id.0 + 1),
             bytes_since_checkpoint: 0,
+            folded_since_checkpoint: 0,
             known: retained.iter().flat_map(objects).map(str::to_owned).collect(),
             retained,
             savepoints: Savepoints::default(),
@@ -372,8 +381,12 @@ impl Coordinator {
     }
 
     fn metadata(&mut self, closed: Closed) -> CheckpointMetadata {
-        let operators: Vec<_> =
-            self.operators.iter_mut().map(|(uid, operator)| operator.metadata(uid)).collect();
+        let workers = self.config.workers;
+        let operators: Vec<_> = self
+            .operators
+            .iter_mut()
+            .map(|(uid, operator)| operator.metadata(uid, workers))
+            .collect();
         let segments = operators.iter().flat_map(|operator| &operator.segments);
         CheckpointMetadata {
             format: FORMAT_VERSION,
@@ -389,6 +402,7 @@ impl Coordinator {
             completed_ms: closed.durable_ms,
             duration_ms: closed.durable_ms.saturating_sub(closed.at_ms),
             bytes_written: self.bytes_since_checkpoint,
+            bytes_folded: self.folded_since_checkpoint,
             bytes_total: segments.map(|segment| segment.bytes).sum(),
             operators,
             crc32: 0,
@@ -417,6 +431,7 @@ impl Coordinator {
         };
         (self.failures, self.ended_ms) = (0, Some(self.now_ms));
         self.bytes_since_checkpoint -= complete.bytes_written;
+        self.folded_since_checkpoint -= complete.bytes_folded;
         let mut actions = vec![Action::Commit(epoch)];
         actions.extend(self.savepoints.completed(&complete));
         actions.extend(self.folds());
@@ -483,9 +498,9 @@ impl Coordinator {
     }
 
     fn folds(&mut self) -> Vec<Action> {
-        let workers = self.config.workers;
+        let config = &self.config;
         let fold = |(uid, operator): (&String, &mut Operator)| {
-            let segments = operator.fold_candidates(workers)?;
+            let segments = operator.fold_candidates(config)?;
             operator.folding = segments.iter().map(|segment| segment.object.clone()).collect();
             Some(Action::Fold { uid: uid.clone(), segments })
         };
@@ -501,7 +516,7 @@ impl Coordinator {
         let Some(operator) = self.operators.get_mut(uid) else { return Vec::new() };
         operator.folding.clear();
         let Some(with) = with else { return Vec::new() };
-        self.bytes_since_checkpoint += with.iter().map(|segment| segment.bytes).sum::<u64>();
+        self.folded_since_checkpoint += with.iter().map(|segment| segment.bytes).sum::<u64>();
         self.known.extend(with.iter().map(|segment| segment.object.clone()));
         let gone: BTreeSet<&str> = replaced.iter().map(String::as_str).collect();
         // What was folded was the oldest part of the list, so its base goes to the front; newer
@@ -515,11 +530,20 @@ impl Coordinator {
 }
 
 impl Operator {
-    fn metadata(&mut self, uid: &str) -> OperatorStateMetadata {
+    /// Live entries of all workers; none if one has not said how many it has.
+    fn entries(&self, workers: usize) -> Option<u64> {
+        if self.by_worker.len() < workers {
+            return self.entries;
+        }
+        self.by_worker.values().map(|state| state.entries).sum()
+    }
+
+    fn metadata(&mut self, uid: &str, workers: usize) -> OperatorStateMetadata {
         self.segments = live_segments(std::mem::take(&mut self.segments));
         OperatorStateMetadata {
             uid: uid.to_owned(),
             schema: self.schema.clone(),
+            entries: self.entries(workers),
             segments: self.segments.clone(),
             splits: self.by_worker.values().flat_map(|state| state.splits.clone()).collect(),
             committables: self
@@ -530,15 +554,26 @@ impl Operator {
         }
     }
 
-    /// Everything, when what is not in bases outweighs what is; one fold at a time.
-    fn fold_candidates(&self, workers: usize) -> Option<Vec<SegmentMetadata>> {
-        let bytes = |kind: SegmentKind| -> u64 {
-            self.segments.iter().filter(|s| s.kind == kind).map(|s| s.bytes).sum()
-        };
-        let (bases, deltas) = (bytes(SegmentKind::Base), bytes(SegmentKind::Delta));
-        let is_heavy = deltas > bases * FOLD_DELTAS_TO_BASES && self.segments.len() > 2 * workers;
-        let is_long = self.segments.len() > FOLD_SEGMENTS_PER_WORKER * workers;
+    /// Everything, when a restore would read too much; one fold at a time.
+    fn fold_candidates(&self, config: &CoordinatorConfig) -> Option<Vec<SegmentMetadata>> {
+        let bytes: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        let is_heavy = bytes > config.fold_bytes_min
+            && bytes / FOLD_ABOVE_LIVE > self.live_bytes(config.workers)
+            && self.segments.iter().any(|segment| segment.kind == SegmentKind::Delta);
+        let is_long = self.segments.len() > FOLD_SEGMENTS_PER_WORKER * config.workers;
         (self.folding.is_empty() && (is_heavy || is_long)).then(|| self.segments.clone())
+    }
+
+    /// About what a fold would write.
+    fn live_bytes(&self, workers: usize) -> u64 {
+        let sum = |size: fn(&SegmentMetadata) -> u64| self.segments.iter().map(size).sum::<u64>();
+        let Some(live) = self.entries(workers) else {
+            return sum(|s| if s.kind == SegmentKind::Base { s.bytes } else { 0 });
+        };
+        // As many as are live, of the size that entries have. Tombstones are smaller than others, so
+        // this is rather too little, and folds too early.
+        let (bytes, entries) = (sum(|segment| segment.bytes), sum(|segment| segment.entries));
+        (u128::from(bytes) * u128::from(live.min(entries)) / u128::from(entries.max(1))) as u64
     }
 }
 

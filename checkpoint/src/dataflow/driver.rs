@@ -12,6 +12,9 @@ use crate::metadata::CheckpointMetadata;
 use crate::run::{CheckpointReport, Feed, Pinned, Run};
 use crate::time::Epoch;
 
+/// 1 MiB is what an object service delivers in some 20 ms, hardly longer than it takes to answer.
+const FOLD_BYTES_MIN: u64 = 1 << 20;
+
 /// What the clock operator has to do, for it holds the capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signalled {
@@ -70,6 +73,7 @@ impl Driver {
             workers: options.workers,
             key_groups: options.key_groups.count(),
             policy: options.policy.clone(),
+            fold_bytes_min: FOLD_BYTES_MIN,
         };
         let start = Start {
             checkpoint: self.run.start().clone(),
@@ -143,6 +147,7 @@ impl Driver {
                     epoch = report.epoch.0,
                     duration_ms = report.duration_ms,
                     bytes_written = report.bytes_written,
+                    bytes_folded = report.bytes_folded,
                     bytes_total = report.bytes_total,
                     "checkpoint complete"
                 );
@@ -176,14 +181,16 @@ impl Driver {
                 let run = Arc::clone(&self.run);
                 let replaced = segments.iter().map(|segment| segment.object.clone()).collect();
                 let name = uid.clone();
-                let folding = self.run.spawn_heavy(async move {
-                    let folded = run.fold(&name, &segments).await;
-                    if let Err(error) = &folded {
-                        tracing::warn!(uid = name, %error, "segments are not folded yet");
-                    }
-                    folded.ok()
-                });
                 self.spawn(async move {
+                    let _turn = run.turn_to_fold().await;
+                    let folder = Arc::clone(&run);
+                    let folding = run.spawn_heavy(async move {
+                        let folded = folder.fold(&name, &segments).await;
+                        if let Err(error) = &folded {
+                            tracing::warn!(uid = name, %error, "segments are not folded yet");
+                        }
+                        folded.ok()
+                    });
                     // A fold that panicked has failed like any other.
                     Event::Folded { uid, replaced, with: folding.await.ok().flatten() }
                 });

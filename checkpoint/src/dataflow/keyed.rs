@@ -6,26 +6,30 @@
 //! ```text
 //!   worker's thread                          elsewhere
 //!   advance: epoch closed, begin_seal
-//!   work: slice, slice, slice --blocks-->    compress, checksum --> upload --> acknowledge
+//!   work: slice, slice, slice --blocks-->    compress, upload (run/snapshots.rs) --> acknowledge
 //!         (batches between the slices)
 //! ```
+//!
+//! What is captured counts as in flight until the store has it. At the limit the scan pauses, and as a
+//! batch may capture too, [`KeyedState::may_apply`] has it stashed until there is room or the seal
+//! is over.
 
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use timely::progress::Timestamp;
-use tokio::sync::mpsc as tokio_mpsc;
+use tokio::sync::mpsc as queue;
 
 use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
-use crate::run::{Run, StateSize};
-use crate::segment::{EntryBlock, SegmentHeader, SegmentSummary, SegmentWriter};
+use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
+use crate::segment::EntryBlock;
 use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
+use crate::store::Load;
 use crate::time::{Epoch, EpochTime};
 
 /// Slots scanned between two looks at the clock: about 60 us when every entry is captured.
@@ -35,9 +39,9 @@ const SLICE_SLOTS: usize = 4096;
 /// long beside the scheduling itself, so that a seal ends soon on a busy worker.
 const SLICE_BUDGET: Duration = Duration::from_millis(1);
 
-/// Captured bytes that wait for compression before the scan pauses: compression keeps up with one
-/// worker, so this bounds memory only when the machine is short of cores.
-const CAPTURED_BYTES_MAX: usize = 64 << 20;
+/// Captured bytes that are compressed at one go: a full block, or many small ones, so that what is
+/// handed to another thread is worth it, and is not long in coming back.
+const COMPRESS_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub struct KeyedState<T: Timestamp, K, V, C> {
@@ -45,6 +49,10 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     participant: Participant<T>,
     worker: usize,
     sealing: Option<Sealing>,
+    /// Number of this operator among those with keyed state on this worker.
+    number: usize,
+    /// What is captured and not handed out.
+    captured: Load,
     /// Blocks that are written come back, for their memory.
     written: (mpsc::Sender<EntryBlock>, mpsc::Receiver<EntryBlock>),
 }
@@ -52,8 +60,7 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
 /// A seal whose slices are not all cut.
 struct Sealing {
     sealed: Sealed,
-    blocks: tokio_mpsc::UnboundedSender<Captured>,
-    waiting_bytes: Arc<AtomicUsize>,
+    blocks: queue::UnboundedSender<Captured>,
     snapshot: Snapshot,
     stall: Duration,
 }
@@ -61,7 +68,7 @@ struct Sealing {
 /// What a slice hands over; [`Captured::All`] tells a seal that is whole from one whose dataflow
 /// was stopped.
 enum Captured {
-    Block(u16, EntryBlock),
+    Block(u16, EntryBlock, Load),
     All,
 }
 
@@ -78,7 +85,10 @@ where
         table: KeyedTable<K, V, C>,
         worker: usize,
     ) -> Self {
-        KeyedState { table, participant, worker, sealing: None, written: mpsc::channel() }
+        let run = participant.run();
+        let (number, captured) = (run.join_bundles(worker), run.in_flight().held(0));
+        let written = mpsc::channel();
+        KeyedState { table, participant, worker, sealing: None, number, captured, written }
     }
 
     /// The entries.
@@ -110,6 +120,27 @@ where
         self.participant.is_last_epoch()
     }
 
+    /// Whether a batch of `epoch` may be applied now, the stash beginning at `stashed`. If not it goes
+    /// into the stash, from where it is taken, in order, as soon as this is said of `running`.
+    ///
+    /// It may not if the epoch does not run yet, or if it would capture more while there is no room
+    /// for it: a store that is slow must not fill the memory. What is stashed of the running epoch
+    /// goes first.
+    #[inline]
+    pub fn may_apply(&mut self, epoch: Epoch, stashed: Option<Epoch>) -> bool {
+        let is_in_order = stashed.is_none_or(|stashed| stashed > epoch);
+        is_in_order && self.participant.admits(epoch) && !self.is_full()
+    }
+
+    /// Whether there is no room for what changes would capture.
+    #[inline]
+    pub fn is_full(&mut self) -> bool {
+        self.sealing.is_some() && {
+            self.captured.resize(self.table.captured_bytes());
+            self.participant.run().in_flight().is_full()
+        }
+    }
+
     /// Ends the running epoch if it has closed, the input having come to `frontier` and the stash
     /// beginning at `stashed`. Waits, unasked, for the seal before it.
     ///
@@ -133,40 +164,56 @@ where
         }
         let start = self.participant.run().now();
         let kind = self.table.begin_seal();
-        let (blocks, receiver) = tokio_mpsc::unbounded_channel();
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let snapshot = self.snapshot(sealed.epoch, kind, receiver, Arc::clone(&waiting_bytes));
+        let (blocks, receiver) = queue::unbounded_channel();
+        let through = if let Closed::Through(through) = closed { through } else { Epoch(u64::MAX) };
+        let snapshot = self.snapshot((sealed.epoch, through), kind, receiver);
         let stall = self.participant.run().now().saturating_sub(start);
-        self.sealing = Some(Sealing { sealed, blocks, waiting_bytes, snapshot, stall });
+        self.sealing = Some(Sealing { sealed, blocks, snapshot, stall });
         closed
     }
 
-    /// Compresses the blocks as they come, and uploads the segment.
+    /// Compresses and uploads the blocks as they come.
     fn snapshot(
         &self,
-        epoch: Epoch,
+        (epoch, through): (Epoch, Epoch),
         kind: SegmentKind,
-        blocks: tokio_mpsc::UnboundedReceiver<Captured>,
-        waiting_bytes: Arc<AtomicUsize>,
+        mut blocks: queue::UnboundedReceiver<Captured>,
     ) -> Snapshot {
         let run = Arc::clone(self.participant.run());
-        let state = self.participant.state(|_| {});
+        let entries = self.table.len();
+        let state = self.participant.state(|state| state.entries = Some(entries));
         let owned = self.table.owned_groups();
         if owned.is_empty() {
             return run.spawn(async move { Ok(state) });
         }
-        let header = run.segment_header(&state.uid, kind, (self.worker, epoch), &owned);
+        let (worker, participant) = (self.worker, self.number);
+        let header = run.segment_header(&state.uid, kind, (worker, epoch), &owned);
+        let sealed = SealedBy { worker, participant, epoch, through };
+        let mut segment = SegmentStream::new(&run, header, sealed);
         let written = self.written.0.clone();
-        run.clone().spawn(async move {
-            let encode = write_segment(header, blocks, waiting_bytes, written);
-            let encoded = run.spawn_heavy(encode).await.map_err(task_failed)?;
-            let Some((parts, summary)) = encoded else { return Ok(state) };
-            if summary.entries == 0 && kind == SegmentKind::Delta {
-                return Ok(state);
+        run.spawn(async move {
+            let mut is_all = false;
+            while !is_all {
+                // None, if the dataflow was stopped in the middle of the seal.
+                let Some(captured) = blocks.recv().await else { return Ok(state) };
+                let (mut some, mut bytes, mut next) = (Vec::new(), 0, Some(captured));
+                while let Some(captured) = next {
+                    match captured {
+                        Captured::Block(group, block, load) => {
+                            bytes += block.raw_bytes();
+                            some.push((group, block, load));
+                        }
+                        Captured::All => is_all = true,
+                    }
+                    next = if bytes < COMPRESS_BYTES { blocks.try_recv().ok() } else { None };
+                }
+                if !some.is_empty() {
+                    // Nobody takes a block back when the dataflow was stopped.
+                    segment.blocks(some, |block| drop(written.send(block))).await?;
+                }
             }
-            let object = Run::segment_name(&summary.header);
-            run.upload(&object, &parts).await?;
-            Ok(OperatorStateMetadata { segments: vec![summary.metadata(object)], ..state })
+            let segments = segment.finish().await?.into_iter().collect();
+            Ok(OperatorStateMetadata { segments, ..state })
         })
     }
 
@@ -185,7 +232,8 @@ where
 
     fn slices(&mut self) -> std::result::Result<Again, BoxError> {
         let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
-        if sealing.waiting_bytes.load(Ordering::Relaxed) > CAPTURED_BYTES_MAX {
+        let in_flight = self.participant.run().in_flight();
+        if in_flight.must_wait() {
             return Ok(Again::Soon);
         }
         for block in self.written.1.try_iter() {
@@ -204,10 +252,11 @@ where
         sealing.stall = sealing.stall.max(run.now().saturating_sub(start));
         // Not before: a thread that wakes up to compress may take the core.
         for (group, block) in ready {
-            sealing.waiting_bytes.fetch_add(block.raw_bytes(), Ordering::Relaxed);
+            let load = in_flight.moving(block.raw_bytes());
             // The receiver is gone only if its task failed, which the outcome will say.
-            let _ = sealing.blocks.send(Captured::Block(group, block));
+            let _ = sealing.blocks.send(Captured::Block(group, block, load));
         }
+        self.captured.resize(self.table.captured_bytes());
         if slice == SealSlice::More {
             return Ok(Again::Now);
         }
@@ -235,8 +284,6 @@ pub enum Again {
 fn task_failed(error: tokio::task::JoinError) -> Error {
     Error::invalid(format!("a snapshot's task failed: {error}"))
 }
-
-type Encoded = (Vec<bytes::Bytes>, SegmentSummary);
 
 /// The entries of operator `uid` in the key groups `owned`, as the restored checkpoint has them.
 pub(super) fn load<K, V, C>(run: &Run, uid: &str, owned: Range<u16>) -> Result<KeyedTable<K, V, C>>
@@ -268,34 +315,6 @@ where
         Ok(())
     })?;
     Ok(table)
-}
-
-/// None, if the dataflow was stopped in the middle of the seal.
-async fn write_segment(
-    header: SegmentHeader,
-    mut blocks: tokio_mpsc::UnboundedReceiver<Captured>,
-    waiting_bytes: Arc<AtomicUsize>,
-    written: mpsc::Sender<EntryBlock>,
-) -> Option<Encoded> {
-    let mut writer = SegmentWriter::new(header);
-    let mut parts = Vec::new();
-    while let Some(captured) = blocks.recv().await {
-        match captured {
-            Captured::Block(group, block) => {
-                writer.block(group, &block);
-                waiting_bytes.fetch_sub(block.raw_bytes(), Ordering::Relaxed);
-                parts.push(writer.take_ready());
-                // Nobody takes it when the dataflow was stopped.
-                let _ = written.send(block);
-            }
-            Captured::All => {
-                let (rest, summary) = writer.finish();
-                parts.push(rest);
-                return Some((parts, summary));
-            }
-        }
-    }
-    None
 }
 
 impl<T: Timestamp, K, V, C> std::fmt::Debug for KeyedState<T, K, V, C> {

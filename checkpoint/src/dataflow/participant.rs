@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::dataflow::CheckpointScope;
     use crate::policy::CheckpointPolicy;
-    use crate::run::{Restore, RunOptions};
+    use crate::run::{BYTES_IN_FLIGHT_MAX, Restore, RunOptions};
     use crate::state::KeyGroups;
 
     /// Gives `test` a participant of a run that keeps no checkpoints; its first epoch is 1.
@@ -290,6 +290,7 @@ mod tests {
             restore: Restore::Latest,
             allow_non_restored_state: false,
             request_interval: std::time::Duration::from_secs(1),
+            bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
         };
         let run = Run::open(options).unwrap();
         timely::execute_directly(move |worker| {
@@ -360,6 +361,38 @@ mod tests {
             participant.pass(closed);
             assert!(participant.is_last_epoch());
             assert_eq!(participant.next_epoch(None, None), Closed::Last(Epoch(3)));
+        });
+    }
+
+    /// Several epochs may be on their way: one that is durable before an earlier one waits for it.
+    #[test]
+    fn acknowledgements_keep_the_order_of_epochs_whatever_becomes_durable_first() {
+        with_participant(|participant| {
+            let mut on_their_way = std::collections::BTreeMap::new();
+            for epoch in 1..=4 {
+                let (durable, wait) = oneshot::channel::<()>();
+                on_their_way.insert(Epoch(epoch), durable);
+                let (closed, state) = (Closed::Through(Epoch(epoch)), participant.state(|_| {}));
+                participant.seal(closed, 0, async move {
+                    let _ = wait.await;
+                    Ok(state)
+                });
+            }
+            // What becomes durable, and the oldest that is not acknowledged then.
+            for (durable, oldest) in [(4, 1), (2, 1), (1, 3), (3, 5)] {
+                drop(on_their_way.remove(&Epoch(durable)));
+                let is_it = |pending: &Pending| pending.sealed.epoch == Epoch(durable);
+                let at = participant.pending.iter().position(is_it).unwrap();
+                for turn in 0.. {
+                    if !participant.pending[at].outcome.is_empty() {
+                        break;
+                    }
+                    assert!(turn < 100_000_000, "the snapshot of e{durable} does not end");
+                    std::thread::yield_now();
+                }
+                participant.acknowledge().unwrap();
+                assert_eq!(*participant.capability.as_ref().unwrap().time(), oldest);
+            }
         });
     }
 }

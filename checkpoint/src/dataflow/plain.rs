@@ -336,7 +336,7 @@ where
 {
     /// Takes a batch that has come: for now, or for later.
     fn take(&mut self, capability: Capability<T>, batch: &mut Vec<D>) {
-        if self.state.admits(capability.time().epoch()) {
+        if self.state.may_apply(capability.time().epoch(), self.stash.first()) {
             self.apply(&capability, Some(batch));
         } else {
             self.stash.push(capability, batch);
@@ -358,13 +358,15 @@ where
         run: &Run,
     ) -> std::result::Result<Again, BoxError> {
         loop {
+            while !self.state.is_full()
+                && let Some((capability, mut batch)) = self.stash.pop(self.state.running())
+            {
+                self.apply(&capability, Some(&mut batch));
+            }
             self.end(frontier, run);
             let closed = self.state.advance(frontier_epoch(frontier), self.stash.first());
             if closed == Closed::No {
                 return self.state.work();
-            }
-            for (capability, mut batch) in self.stash.take(self.state.running()) {
-                self.apply(&capability, Some(&mut batch));
             }
         }
     }

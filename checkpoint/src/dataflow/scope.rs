@@ -301,7 +301,7 @@ impl<T: Timestamp> std::fmt::Debug for Joined<T> {
 mod tests {
     use super::*;
     use crate::policy::CheckpointPolicy;
-    use crate::run::{Restore, RunOptions};
+    use crate::run::{BYTES_IN_FLIGHT_MAX, Restore, RunOptions};
     use crate::state::KeyGroups;
 
     /// The clock took it for empty, said that all input was read, and it never was.
@@ -316,6 +316,7 @@ mod tests {
             restore: Restore::Nothing,
             allow_non_restored_state: false,
             request_interval: std::time::Duration::from_secs(1),
+            bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
         };
         let run = Run::open(options).unwrap();
         let error = timely::execute_directly(move |worker| {

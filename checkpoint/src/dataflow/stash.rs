@@ -1,6 +1,6 @@
 //! Batches that came before their epoch: kept, with their capabilities, until it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use timely::dataflow::operators::Capability;
 use timely::progress::Timestamp;
@@ -13,7 +13,7 @@ use crate::time::{Epoch, EpochTime};
 /// end without it. Nothing else waits; pacing bounds how much can be here.
 #[derive(Debug)]
 pub struct Stash<T: Timestamp, C> {
-    epochs: BTreeMap<Epoch, Vec<(Capability<T>, C)>>,
+    epochs: BTreeMap<Epoch, VecDeque<(Capability<T>, C)>>,
 }
 
 impl<T: Timestamp, C> Default for Stash<T, C> {
@@ -26,12 +26,22 @@ impl<T: Timestamp + EpochTime, C: Default> Stash<T, C> {
     /// Keeps a batch for later.
     pub fn push(&mut self, capability: Capability<T>, batch: &mut C) {
         let epoch = capability.time().epoch();
-        self.epochs.entry(epoch).or_default().push((capability, std::mem::take(batch)));
+        self.epochs.entry(epoch).or_default().push_back((capability, std::mem::take(batch)));
     }
 
     /// The batches of `epoch`.
-    pub fn take(&mut self, epoch: Epoch) -> Vec<(Capability<T>, C)> {
-        self.epochs.remove(&epoch).unwrap_or_default()
+    pub fn take(&mut self, epoch: Epoch) -> impl Iterator<Item = (Capability<T>, C)> + use<T, C> {
+        self.epochs.remove(&epoch).unwrap_or_default().into_iter()
+    }
+
+    /// The first batch of `epoch`.
+    pub fn pop(&mut self, epoch: Epoch) -> Option<(Capability<T>, C)> {
+        let batches = self.epochs.get_mut(&epoch)?;
+        let first = batches.pop_front();
+        if batches.is_empty() {
+            self.epochs.remove(&epoch);
+        }
+        first
     }
 
     /// The least epoch of which there are batches.

@@ -160,6 +160,7 @@ pub(crate) mod tests {
         };
         let segment = |kind, epoch, crc32| SegmentMetadata {
             object: format!("segments/count/0000000007-0003-{epoch:010}-{kind:?}.seg"),
+            offset: None,
             kind,
             first_group: 0,
             last_group: 127,
@@ -208,6 +209,7 @@ pub(crate) mod tests {
             completed_ms: 1_700_000_000_120,
             duration_ms: 120,
             bytes_written: 16384,
+            bytes_folded: 0,
             bytes_total: 32768,
             operators: vec![lines, count, counts],
             crc32: 0,

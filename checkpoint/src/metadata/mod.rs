@@ -108,14 +108,22 @@ pub struct CheckpointMetadata {
     pub completed_ms: u64,
     /// `completed_ms - started_ms`.
     pub duration_ms: u64,
-    /// Bytes that this checkpoint added to the store.
+    /// Bytes that this checkpoint added to the store, but for those of folds.
     pub bytes_written: u64,
+    /// Bytes of the bases that folds have made of older segments since the checkpoint before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_folded: u64,
     /// Bytes of all segments that it refers to.
     pub bytes_total: u64,
     /// One for each operator that has state, by uid.
     pub operators: Vec<OperatorStateMetadata>,
     /// Checksum over all of the above.
     pub crc32: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// The state of one operator, of all workers together.
@@ -125,6 +133,9 @@ pub struct OperatorStateMetadata {
     pub uid: String,
     /// What the operator is, and how its entries are encoded.
     pub schema: StateSchema,
+    /// Keyed state: how many entries were live; none if nobody has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
     /// Keyed state, oldest first: a newer segment's entries win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentMetadata>,
@@ -184,11 +195,14 @@ pub enum SegmentKind {
     Delta,
 }
 
-/// One segment object.
+/// One segment: an object, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentMetadata {
     /// Name of the object below the job's folder.
     pub object: String,
+    /// Where it begins in the object, if that is a bundle of several; none if it is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// Base or delta.
     pub kind: SegmentKind,
     /// First key group that it covers.
@@ -199,7 +213,7 @@ pub struct SegmentMetadata {
     pub epoch: Epoch,
     /// Entries, tombstones included.
     pub entries: u64,
-    /// Size of the object.
+    /// Its size, which is that of the object if it is all of it.
     pub bytes: u64,
     /// Checksum of its index, which holds those of its blocks.
     pub crc32: u32,

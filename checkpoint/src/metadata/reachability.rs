@@ -96,6 +96,7 @@ mod tests {
         let epoch = Epoch(epoch);
         SegmentMetadata {
             object,
+            offset: None,
             kind,
             first_group,
             last_group,

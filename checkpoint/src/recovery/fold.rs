@@ -1,4 +1,9 @@
 //! Folds a chain of bases and deltas into new bases, in the background.
+//!
+//! ```text
+//!   key groups  0 1 2 | 3 | 4 5 ... | ...      as many at once as fit in memory, at least one
+//!   pieces      [ base 0 to 4      ] [ ... ]   each an object of its own, covering its groups
+//! ```
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,51 +14,138 @@ use crate::metadata::SegmentMetadata;
 use crate::segment::{
     EntryBlock, Removed, SegmentHeader, SegmentIndex, SegmentWriter, fold as fold_group,
 };
-use crate::store::BlobStore;
 use crate::store::layout::{SegmentMaker, SegmentName};
+use crate::store::{BlobStore, SegmentUpload};
 
-/// Key groups that are in memory at once: a fold takes this share of the state, not all of it.
-const GROUPS_AT_ONCE: u16 = 16;
+/// How much a fold takes at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoldLimits {
+    /// Bytes of the segments, unpacked, that are in memory at once; a key group that has more is taken
+    /// alone. Merging takes as much again.
+    ///
+    /// *Default*: 32 MiB, some hundred blocks: enough for the store's latency not to matter.
+    pub(crate) memory_bytes: u64,
+    /// Size, packed, at which a base is ended and another begins with the next key group.
+    ///
+    /// *Default*: 256 MiB: small beside the largest object, large beside a request.
+    pub(crate) piece_bytes: u64,
+}
 
-/// Writes one base that says what `segments`, oldest first, say together.
+impl Default for FoldLimits {
+    fn default() -> Self {
+        FoldLimits { memory_bytes: 32 << 20, piece_bytes: 256 << 20 }
+    }
+}
+
+/// Writes bases that say what `segments`, oldest first, say together, for the groups that `header`
+/// covers.
 ///
-/// Memory is bounded by [`GROUPS_AT_ONCE`] groups of all segments; the object is written as it is
-/// made. Merges and compresses between its requests: not for the threads that do I/O.
+/// Memory is bounded by `limits`; the objects are written as they are made. Merges and compresses
+/// between its requests: not for the threads that do I/O.
 pub(crate) async fn fold(
     store: &BlobStore,
     header: SegmentHeader,
     segments: &[SegmentMetadata],
+    limits: FoldLimits,
 ) -> Result<Vec<SegmentMetadata>> {
-    let object = SegmentName {
-        uid: header.uid.clone(),
-        generation: header.generation,
-        epoch: header.epoch,
-        maker: SegmentMaker::Fold { part: 0 },
-    }
-    .to_string();
     let mut indexes = Vec::with_capacity(segments.len());
     for segment in segments {
         indexes.push(index(store, segment).await?);
     }
-    let last_group = header.last_group;
+    let mut folded = Vec::new();
+    let (mut first, last_group) = (header.first_group, header.last_group);
+    loop {
+        // Where the piece ends is known only when it is written, and its header is at its front: so
+        // it is planned by the sizes of what goes in, of which what comes out is at most the sum.
+        let last = groups_of(segments, &indexes, first, last_group, limits.piece_bytes, packed);
+        let header = SegmentHeader { first_group: first, last_group: last, ..header.clone() };
+        let part = folded.len() as u32;
+        folded.push(piece(store, header, part, segments, &indexes, limits.memory_bytes).await?);
+        if last == last_group {
+            return Ok(folded);
+        }
+        first = last + 1;
+    }
+}
+
+async fn piece(
+    store: &BlobStore,
+    header: SegmentHeader,
+    part: u32,
+    segments: &[SegmentMetadata],
+    indexes: &[SegmentIndex],
+    memory_bytes: u64,
+) -> Result<SegmentMetadata> {
+    let object = SegmentName {
+        uid: header.uid.clone(),
+        generation: header.generation,
+        epoch: header.epoch,
+        maker: SegmentMaker::Fold { part },
+    }
+    .to_string();
+    let (mut first, last_group) = (header.first_group, header.last_group);
     let mut writer = SegmentWriter::new(header);
-    let mut upload = store.writer(&object);
-    let mut first = 0;
-    while first <= last_group {
-        let last = last_group.min(first + GROUPS_AT_ONCE - 1);
-        let chains = read(store, segments, &indexes, first..last + 1).await?;
-        for (group, chain) in chains {
+    let mut upload: SegmentUpload = store.writer(&object);
+    loop {
+        let last = groups_of(segments, indexes, first, last_group, memory_bytes, unpacked);
+        for (group, chain) in read(store, segments, indexes, first..last + 1).await? {
             for block in fold_group(&chain, Removed::Drop) {
                 writer.block(group, &block);
             }
+            upload.write(writer.take_ready()).await?;
         }
-        upload.write(writer.take_ready()).await?;
+        if last == last_group {
+            break;
+        }
         first = last + 1;
     }
     let (rest, summary) = writer.finish();
     upload.write(rest).await?;
     upload.finish().await?;
-    Ok(vec![summary.metadata(object)])
+    Ok(summary.metadata(object))
+}
+
+type SizeOf = fn(&crate::segment::BlockEntry) -> u64;
+
+fn packed(block: &crate::segment::BlockEntry) -> u64 {
+    u64::from(block.len)
+}
+
+fn unpacked(block: &crate::segment::BlockEntry) -> u64 {
+    u64::from(block.raw_len)
+}
+
+/// The last of the groups from `first` on that have at most `bytes_max` together, at least `first`.
+fn groups_of(
+    segments: &[SegmentMetadata],
+    indexes: &[SegmentIndex],
+    first: u16,
+    last_group: u16,
+    bytes_max: u64,
+    size: SizeOf,
+) -> u16 {
+    let bytes_of = |group: u16| -> u64 {
+        let visible = |(at, index): (usize, &SegmentIndex)| -> u64 {
+            let newer = &segments[at + 1..];
+            if visible(&segments[at], newer, &(group..group + 1)).is_empty() {
+                return 0;
+            }
+            let blocks = index.blocks();
+            let from = blocks.partition_point(|block| block.group < group);
+            blocks[from..].iter().take_while(|block| block.group == group).map(size).sum()
+        };
+        indexes.iter().enumerate().map(visible).sum()
+    };
+    let mut bytes = bytes_of(first);
+    let mut last = first;
+    while last < last_group {
+        bytes += bytes_of(last + 1);
+        if bytes > bytes_max {
+            break;
+        }
+        last += 1;
+    }
+    last
 }
 
 /// The blocks of `groups` by group; one list per segment, oldest first. What a newer base hides is
@@ -73,8 +165,115 @@ async fn read(
             Ok(())
         };
         for part in visible(segment, &segments[at + 1..], &groups) {
-            read_groups(store, &segment.object, index, part, &mut take).await?;
+            read_groups(store, segment, index, part, &mut take).await?;
         }
     }
     Ok(chains)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::metadata::{Generation, SegmentKind};
+    use crate::store::Location;
+    use crate::time::Epoch;
+
+    const GROUPS: u16 = 16;
+
+    type Entries = BTreeMap<(u16, u32), Option<u64>>;
+
+    fn header(kind: SegmentKind, epoch: u64) -> SegmentHeader {
+        SegmentHeader {
+            job: "job".into(),
+            uid: "count".into(),
+            kind,
+            generation: Generation(1),
+            worker: 0,
+            epoch: Epoch(epoch),
+            key_groups: GROUPS,
+            first_group: 0,
+            last_group: GROUPS - 1,
+        }
+    }
+
+    async fn put(
+        store: &BlobStore,
+        kind: SegmentKind,
+        epoch: u64,
+        entries: &Entries,
+    ) -> SegmentMetadata {
+        let mut writer = SegmentWriter::new(header(kind, epoch));
+        for group in 0..GROUPS {
+            let mut block = EntryBlock::new();
+            for ((_, key), value) in entries.range((group, 0)..=(group, u32::MAX)) {
+                let value = value.map(u64::to_le_bytes);
+                block
+                    .push_bytes(&key.to_le_bytes(), value.as_ref().map(|value| &value[..]))
+                    .unwrap();
+            }
+            writer.block(group, &block);
+        }
+        let (bytes, summary) = writer.finish();
+        let object = format!("segments/count/{epoch}");
+        store.put(&object, bytes).await.unwrap();
+        summary.metadata(object)
+    }
+
+    async fn load(store: &BlobStore, segments: &[SegmentMetadata]) -> Entries {
+        let mut entries = Entries::new();
+        let take = |_: &str, group: u16, block: &EntryBlock| {
+            for (key, value) in block {
+                let key = u32::from_le_bytes(key.try_into().unwrap());
+                match value {
+                    Some(value) => {
+                        let value = u64::from_le_bytes(value.try_into().unwrap());
+                        entries.insert((group, key), Some(value));
+                    }
+                    None => drop(entries.remove(&(group, key))),
+                }
+            }
+            Ok(())
+        };
+        super::super::load(store, segments, 0..GROUPS, take).await.unwrap();
+        entries
+    }
+
+    /// However small the memory and the pieces, what is folded reads as what went in.
+    #[test]
+    fn a_fold_in_pieces_says_what_its_segments_said() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = BlobStore::new(Location::memory(), "job");
+            let all: Entries =
+                (0..4000).map(|n: u32| (((n % 16) as u16, n), Some(u64::from(n)))).collect();
+            let changes: Entries = (0..4000)
+                .filter(|n| n % 3 == 0)
+                .map(|n: u32| (((n % 16) as u16, n), (n % 2 == 0).then_some(u64::from(n) * 7)))
+                .collect();
+            let segments = [
+                put(&store, SegmentKind::Base, 1, &all).await,
+                put(&store, SegmentKind::Delta, 2, &changes).await,
+            ];
+            let meant = load(&store, &segments).await;
+            let limits = |memory_bytes, piece_bytes| FoldLimits { memory_bytes, piece_bytes };
+            for (limits, pieces) in [
+                (FoldLimits::default(), 1),
+                (limits(1, 1), usize::from(GROUPS)),
+                (limits(20_000, u64::MAX), 1),
+            ] {
+                let header = header(SegmentKind::Base, 2);
+                let folded = fold(&store, header, &segments, limits).await.unwrap();
+                assert_eq!(folded.len(), pieces, "{limits:?}");
+                let covered: Vec<u16> =
+                    folded.iter().flat_map(|base| base.first_group..=base.last_group).collect();
+                assert_eq!(covered, (0..GROUPS).collect::<Vec<_>>(), "{limits:?}");
+                assert_eq!(load(&store, &folded).await, meant, "{limits:?}");
+                let names: std::collections::BTreeSet<_> =
+                    folded.iter().map(|base| &base.object).collect();
+                assert_eq!(names.len(), pieces, "one name, one content");
+            }
+        });
+    }
 }

@@ -5,10 +5,10 @@ use std::ops::{Range, RangeInclusive};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metadata::{SegmentKind, SegmentMetadata};
-use crate::segment::{BlockRun, EntryBlock, SegmentIndex, Trailer};
-use crate::store::BlobStore;
+use crate::segment::{EntryBlock, SegmentIndex, Trailer};
+use crate::store::{BlobStore, Tail};
 
 /// Largest range that is fetched at once.
 const RANGE_BYTES_MAX: u64 = 8 << 20;
@@ -31,7 +31,7 @@ pub(crate) async fn load(
         }
         let index = index(store, segment).await?;
         for groups in parts {
-            read_groups(store, &segment.object, &index, groups, &mut take).await?;
+            read_groups(store, segment, &index, groups, &mut take).await?;
         }
     }
     Ok(())
@@ -65,28 +65,49 @@ pub(super) fn visible(
 /// Reads a segment's index and checks that it is the one that the checkpoint means.
 pub(crate) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Result<SegmentIndex> {
     let object = &segment.object;
-    let tail = store.get_tail(object, SegmentIndex::TAIL_HINT).await?;
+    let tail = if segment.offset.is_none() {
+        store.get_tail(object, SegmentIndex::TAIL_HINT).await?
+    } else {
+        let start = segment.bytes.saturating_sub(SegmentIndex::TAIL_HINT);
+        let bytes = store.get_range(object, within(segment, start..segment.bytes)?).await?;
+        Tail { bytes, object_bytes: segment.bytes }
+    };
     let trailer = Trailer::parse(object, &tail.bytes, tail.object_bytes)?;
     let index = if let Some(bytes) = trailer.index_in(&tail.bytes) {
         SegmentIndex::parse(object, &trailer, bytes)?
     } else {
-        let bytes = store.get_range(object, trailer.index_range()).await?;
+        let range = within(segment, trailer.index_range())?;
+        let bytes = store.get_range(object, range).await?;
         SegmentIndex::parse(object, &trailer, &bytes)?
     };
     index.check(segment)?;
     Ok(index)
 }
 
+/// Where the bytes `range` of a segment are in its object.
+fn within(segment: &SegmentMetadata, range: Range<u64>) -> Result<Range<u64>> {
+    let offset = segment.offset.unwrap_or(0);
+    match (range.start.checked_add(offset), range.end.checked_add(offset)) {
+        (Some(start), Some(end)) => Ok(start..end),
+        _ => {
+            let reason = format!("a segment at {offset} has no bytes {range:?}");
+            Err(Error::corrupt(&segment.object, reason))
+        }
+    }
+}
+
 /// Reads the blocks of `groups`, ranges ahead of where they are decoded.
 pub(super) async fn read_groups(
     store: &BlobStore,
-    object: &str,
+    segment: &SegmentMetadata,
     index: &SegmentIndex,
     groups: RangeInclusive<u16>,
     take: &mut impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
 ) -> Result<()> {
+    let object = &segment.object;
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
-    let ranges: Vec<_> = runs.iter().map(BlockRun::bytes).collect();
+    let ranges: Vec<_> =
+        runs.iter().map(|run| within(segment, run.bytes())).collect::<Result<_>>()?;
     let fetches = ranges.into_iter().map(|range| store.get_range(object, range));
     let mut ahead = stream::iter(fetches).buffered(RANGES_AHEAD);
     for run in &runs {
@@ -107,6 +128,7 @@ mod tests {
     fn segment(kind: SegmentKind, groups: RangeInclusive<u16>) -> SegmentMetadata {
         SegmentMetadata {
             object: "s".into(),
+            offset: None,
             kind,
             first_group: *groups.start(),
             last_group: *groups.end(),

@@ -3,5 +3,5 @@
 mod fold;
 mod load;
 
-pub(crate) use fold::fold;
+pub(crate) use fold::{FoldLimits, fold};
 pub(crate) use load::{index, load};

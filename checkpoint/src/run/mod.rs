@@ -5,6 +5,7 @@
 //! `dataflow/` then ask it to load, to upload and to write; it answers on tokio's threads, so that
 //! no worker ever waits for the store.
 
+mod bundles;
 mod choose;
 mod control;
 mod executor;
@@ -13,6 +14,7 @@ mod plan;
 mod requests;
 #[cfg(feature = "testing")]
 pub mod simulated;
+mod snapshots;
 mod status;
 mod tasks;
 
@@ -27,6 +29,7 @@ pub use executor::Executor;
 pub(crate) use plan::unclaimed as unclaimed_reason;
 pub use plan::{Difference, OperatorPlan, RestorePlan, Restored};
 pub(crate) use requests::{Feed, Pinned};
+pub(crate) use snapshots::{Sealed, SegmentStream};
 pub use status::{CheckpointReport, StateSize, Status};
 
 use crate::error::{BoxError, Result};
@@ -63,7 +66,18 @@ pub struct RunOptions {
     /// *Unit*: wall time, 1 ms resolution. *Default*: 1 s, for a person who waits.
     /// *Range*: longer than zero.
     pub request_interval: Duration,
+    /// Bytes of snapshots in the memory of this process, captured and not in the store yet, at which
+    /// seals pause, and operators in the middle of one take no more input.
+    ///
+    /// *Unit*: bytes. *Default*: [`BYTES_IN_FLIGHT_MAX`]. *Range*: at least 1. Beyond it there may be
+    /// what one slice of each seal captures, and less than a part of each segment under way: it
+    /// bounds memory while the store is slow or away, and is no promise to the byte.
+    pub bytes_in_flight_max: usize,
 }
+
+/// Default of [`RunOptions::bytes_in_flight_max`]: 256 MiB, eight objects with all their parts under
+/// way. A store that takes a second for a part of 8 MiB moves 250 MB/s with that.
+pub const BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
 
 impl RunOptions {
     /// What a program has to say at least: its name, and where its checkpoints go, a path or a
@@ -82,6 +96,7 @@ impl RunOptions {
             restore: Restore::default(),
             allow_non_restored_state: false,
             request_interval: Duration::from_secs(1),
+            bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
         })
     }
 }
@@ -101,6 +116,8 @@ pub struct Run {
     requests: Mutex<requests::Requests>,
     /// Uids and schemas of the operators that were built, of a run that is only planned.
     planned: Option<Mutex<BTreeMap<String, StateSchema>>>,
+    snapshots: snapshots::Shared,
+    folding: tokio::sync::Mutex<()>,
 }
 
 impl Run {

@@ -64,6 +64,7 @@ impl Run {
         let Opened { generation, start, restored, retained } = opened;
         let (control, status) = (Control::default(), Status::default());
         let undeleted = tokio::sync::Mutex::default();
+        let snapshots = super::snapshots::Shared::new(options.workers, options.bytes_in_flight_max);
         Ok(Arc::new(Run {
             options,
             executor,
@@ -76,6 +77,8 @@ impl Run {
             undeleted,
             requests: Mutex::default(),
             planned: None,
+            snapshots,
+            folding: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -107,6 +110,7 @@ impl Run {
         };
         let restored = chosen.as_ref().map(|chosen| chosen.metadata.id);
         let start = chosen.map_or_else(|| empty(&options), |chosen| chosen.metadata);
+        let snapshots = super::snapshots::Shared::new(options.workers, options.bytes_in_flight_max);
         Ok(Arc::new(Run {
             options,
             executor,
@@ -119,6 +123,8 @@ impl Run {
             undeleted: tokio::sync::Mutex::default(),
             requests: Mutex::default(),
             planned: Some(Mutex::default()),
+            snapshots,
+            folding: tokio::sync::Mutex::default(),
         }))
     }
 }
@@ -126,6 +132,9 @@ impl Run {
 fn check(options: &RunOptions) -> Result<()> {
     if options.workers == 0 {
         return Err(Error::invalid("a job needs at least one worker"));
+    }
+    if options.bytes_in_flight_max == 0 {
+        return Err(Error::invalid("bytes_in_flight_max must be at least 1 byte, not 0"));
     }
     options.policy.check()?;
     let is_named =
@@ -174,6 +183,7 @@ fn empty(options: &RunOptions) -> CheckpointMetadata {
         completed_ms: 0,
         duration_ms: 0,
         bytes_written: 0,
+        bytes_folded: 0,
         bytes_total: 0,
         operators: Vec::new(),
         crc32: 0,
@@ -214,6 +224,7 @@ async fn open(store: &BlobStore, options: &RunOptions, executor: &Executor) -> R
             completed_ms: executor.now_ms(),
             duration_ms: 0,
             bytes_written: copied.as_ref().map_or(0, |copied| copied.bytes_total),
+            bytes_folded: 0,
             ..chosen.unwrap_or_else(|| empty(options))
         };
         let name = layout::checkpoint(start.id);
@@ -315,6 +326,12 @@ fn sweep(
     start: &CheckpointMetadata,
     others: &[Option<CheckpointMetadata>],
 ) {
+    let (leftovers, ours, now_ms) = (store.clone(), start.generation, executor.now_ms());
+    executor.spawn(async move {
+        if let Err(error) = leftovers.sweep_leftovers(ours, now_ms).await {
+            tracing::debug!(%error, "leftovers are left for the next run");
+        }
+    });
     // What a damaged checkpoint refers to is not known, and it may yet be repaired.
     let Some(mut all) = others.iter().cloned().collect::<Option<Vec<_>>>() else { return };
     all.push(start.clone());
@@ -323,7 +340,7 @@ fn sweep(
         let Ok(objects) = store.list(layout::SEGMENTS).await else { return };
         // Objects of this run may be named by its next checkpoint.
         let is_older =
-            |name: &str| SegmentName::parse(name).is_some_and(|name| name.generation < generation);
+            |name: &str| layout::segment_generation(name).is_some_and(|theirs| theirs < generation);
         let existing = objects.into_iter().map(|(name, _)| name).filter(|name| is_older(name));
         let retained: Vec<&CheckpointMetadata> = all.iter().collect();
         for name in garbage(existing, &retained) {

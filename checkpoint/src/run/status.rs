@@ -14,6 +14,7 @@ pub struct Status {
     completed: AtomicU64,
     failed: AtomicU64,
     bytes_written: AtomicU64,
+    bytes_folded: AtomicU64,
     stall_us_max: AtomicU64,
     last: Mutex<Option<CheckpointReport>>,
     durations_ms: Mutex<Vec<u64>>,
@@ -43,8 +44,10 @@ pub struct CheckpointReport {
     pub completed_ms: u64,
     /// From the end of its epoch to the last durable snapshot.
     pub duration_ms: u64,
-    /// Bytes that it added to the store.
+    /// Bytes that it added to the store, but for those of folds.
     pub bytes_written: u64,
+    /// Bytes that folds have written since the checkpoint before.
+    pub bytes_folded: u64,
     /// Bytes of all that it refers to.
     pub bytes_total: u64,
 }
@@ -58,6 +61,7 @@ impl From<&CheckpointMetadata> for CheckpointReport {
             completed_ms: metadata.completed_ms,
             duration_ms: metadata.duration_ms,
             bytes_written: metadata.bytes_written,
+            bytes_folded: metadata.bytes_folded,
             bytes_total: metadata.bytes_total,
         }
     }
@@ -71,6 +75,7 @@ impl Status {
     pub(crate) fn completed_one(&self, report: CheckpointReport) {
         self.completed.fetch_add(1, Ordering::Relaxed);
         self.bytes_written.fetch_add(report.bytes_written, Ordering::Relaxed);
+        self.bytes_folded.fetch_add(report.bytes_folded, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(report);
         let mut all = self.durations_ms.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         all.push(report.duration_ms);
@@ -116,6 +121,11 @@ impl Status {
     /// Bytes that the checkpoints of this run added to the store.
     pub fn bytes_written(&self) -> u64 {
         self.bytes_written.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that folds added on top: with them this is how much a change is written over again.
+    pub fn bytes_folded(&self) -> u64 {
+        self.bytes_folded.load(Ordering::Relaxed)
     }
 
     /// The longest time that a seal kept a worker's thread at one go, microseconds.

@@ -53,10 +53,11 @@ impl Run {
     }
 
     /// Says which checkpoint an object belongs to that cannot be read, and which do without it.
-    fn damaged(&self, error: Error) -> Error {
+    fn damaged(&self, uid: &str, error: Error) -> Error {
         let (Error::Corrupt { object, .. } | Error::Missing { object }) = &error else {
             return error;
         };
+        let object = object.clone();
         let id = self.restored.unwrap_or(self.start.id);
         if matches!(self.start.origin, Origin::Fork { .. }) {
             let advice = "it was whole when it was copied: start once more".to_owned();
@@ -64,12 +65,19 @@ impl Run {
         }
         let names = |metadata: &CheckpointMetadata| {
             let mut segments = metadata.operators.iter().flat_map(|state| &state.segments);
-            segments.any(|segment| segment.object == *object)
+            segments.any(|segment| segment.object == object)
         };
         let older = self.retained.iter().filter(|metadata| metadata.id < id && !names(metadata));
         let advice =
             super::choose::instead_of_damaged(&older.map(|older| older.id).collect::<Vec<_>>());
-        Error::Damaged { id, advice, cause: Box::new(error) }
+        // The name of an object that several operators share does not say whose part it is.
+        let cause = match error {
+            Error::Corrupt { object, reason } => {
+                Error::corrupt(object, format!("in the state of operator {uid:?}: {reason}"))
+            }
+            error => error,
+        };
+        Error::Damaged { id, advice, cause: Box::new(cause) }
     }
 
     /// Reads the entries of operator `uid` in the key groups `owned`, oldest first within each
@@ -84,7 +92,7 @@ impl Run {
         match state {
             Some(state) if !owned.is_empty() => {
                 let load = recovery::load(self.store(), &state.segments, owned, take);
-                self.executor.block_on(load).map_err(|error| self.damaged(error))
+                self.executor.block_on(load).map_err(|error| self.damaged(uid, error))
             }
             _ => Ok(()),
         }
@@ -119,31 +127,6 @@ impl Run {
             maker,
         }
         .to_string()
-    }
-
-    /// Writes a segment, however long the store stays away: the changes that it holds are in no
-    /// other, so there is no going on without it.
-    pub(crate) async fn upload(&self, object: &str, parts: &[Bytes]) -> Result<()> {
-        loop {
-            let error = match self.try_upload(object, parts).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let can_retry = matches!(error.kind(), ErrorKind::Retry | ErrorKind::Reconcile);
-            if !can_retry || self.control.is_over() {
-                return Err(error);
-            }
-            tracing::warn!(object, %error, "a snapshot is not uploaded yet; trying on");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn try_upload(&self, object: &str, parts: &[Bytes]) -> Result<()> {
-        let mut upload = self.store().writer(object);
-        for part in parts {
-            upload.write(part.clone()).await?;
-        }
-        upload.finish().await.map(drop)
     }
 
     /// Makes a checkpoint complete, and says what became of it.
@@ -265,6 +248,11 @@ impl Run {
         fence.err().filter(|error| error.kind() == ErrorKind::Stop)
     }
 
+    /// To be held for the time of a fold: one at a time leaves the other cores to the workers.
+    pub(crate) async fn turn_to_fold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.folding.lock().await
+    }
+
     /// Takes as long as it takes to read and write the segments, and compresses meanwhile.
     pub(crate) async fn fold(
         &self,
@@ -274,7 +262,8 @@ impl Run {
         let newest = segments.iter().map(|segment| segment.epoch).max().unwrap_or_default();
         let groups = 0..self.options.key_groups.count();
         let header = self.segment_header(uid, SegmentKind::Base, (0, newest), &groups);
-        recovery::fold(self.store(), header, segments).await
+        let limits = recovery::FoldLimits::default();
+        recovery::fold(self.store(), header, segments, limits).await
     }
 
     /// Deletes what nothing names. What cannot be deleted is tried again by the next call, and at last

@@ -261,6 +261,7 @@ impl SegmentIndex {
     pub fn check(&self, meant: &SegmentMetadata) -> Result<()> {
         let found = SegmentMetadata {
             object: meant.object.clone(),
+            offset: meant.offset,
             kind: self.header.kind,
             first_group: self.header.first_group,
             last_group: self.header.last_group,

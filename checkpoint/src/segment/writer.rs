@@ -134,6 +134,7 @@ impl SegmentSummary {
     pub fn metadata(&self, object: impl Into<String>) -> SegmentMetadata {
         SegmentMetadata {
             object: object.into(),
+            offset: None,
             kind: self.header.kind,
             first_group: self.header.first_group,
             last_group: self.header.last_group,

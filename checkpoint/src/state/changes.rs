@@ -60,6 +60,8 @@ pub(super) struct Seal {
     pub(super) part: usize,
     /// What is captured and not handed out, per group.
     captured: Vec<Vec<EntryBlock>>,
+    /// Bytes of the keys and values in that, per group and altogether.
+    captured_bytes: (Vec<usize>, usize),
     /// The first failure of an encoding; reported by the next slice.
     failed: Option<BoxError>,
 }
@@ -124,6 +126,7 @@ impl Changes {
             bucket: 0,
             part,
             captured: (0..groups).map(|_| Vec::new()).collect(),
+            captured_bytes: (vec![0; groups], 0),
             failed: None,
         });
         self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
@@ -228,6 +231,8 @@ impl Changes {
         }
         let (key, encoded) = block.last();
         let bytes = key.len() + encoded.len();
+        seal.captured_bytes.0[group] += bytes;
+        seal.captured_bytes.1 += bytes;
         if value.is_none() || !self.digest.is_known {
             return (nothing, bytes);
         }
@@ -327,7 +332,15 @@ impl Changes {
 
     /// What was captured of a group.
     pub(super) fn take_captured(&mut self, group: usize) -> Vec<EntryBlock> {
-        self.seal.as_mut().map(|seal| std::mem::take(&mut seal.captured[group])).unwrap_or_default()
+        let Some(seal) = &mut self.seal else { return Vec::new() };
+        let (of_groups, all) = &mut seal.captured_bytes;
+        *all -= std::mem::take(&mut of_groups[group]);
+        std::mem::take(&mut seal.captured[group])
+    }
+
+    /// Bytes of the keys and values that are captured and not handed out.
+    pub(super) fn captured_bytes(&self) -> usize {
+        self.seal.as_ref().map_or(0, |seal| seal.captured_bytes.1)
     }
 }
 

@@ -431,6 +431,11 @@ where
         }
     }
 
+    /// Bytes of the keys and values that are captured and not handed out.
+    pub fn captured_bytes(&self) -> usize {
+        self.changes.captured_bytes()
+    }
+
     /// Whether a seal is under way.
     pub fn is_sealing(&self) -> bool {
         self.changes.seal.is_some()

@@ -130,6 +130,9 @@ impl Harness {
             Step::Slice(slots) => self.slice(slots),
         }
         assert_eq!(self.table.len(), self.model.len() as u64);
+        // Keys of 4 bytes, values of 8 or none.
+        let (bytes, entries) = (self.table.captured_bytes(), self.table.changes.captured_entries());
+        assert!((4 * entries..=12 * entries).contains(&bytes), "{bytes} bytes of {entries}");
     }
 }
 

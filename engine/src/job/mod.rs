@@ -309,6 +309,7 @@ impl Job {
             restore: self.args.restore.clone(),
             allow_non_restored_state: false,
             request_interval: self.args.request_interval,
+            bytes_in_flight_max: highwater_checkpoint::run::BYTES_IN_FLIGHT_MAX,
         })
     }
 }

@@ -139,7 +139,8 @@ where
         move |frontiers| {
             let mut output = output.activate();
             input.for_each(|capability, batch| {
-                if operator.state.admits(capability.time().tick.epoch()) {
+                let epoch = capability.time().tick.epoch();
+                if operator.state.may_apply(epoch, operator.stash.first()) {
                     operator.apply(&capability, capability.retain(0), batch, &mut output);
                 } else {
                     operator.stash.push(capability.retain(0), batch);
@@ -238,6 +239,11 @@ where
         output: &mut Session<'_, K, R>,
     ) -> std::result::Result<Again, highwater_checkpoint::BoxError> {
         loop {
+            while !self.state.is_full()
+                && let Some((capability, mut batch)) = self.stash.pop(self.state.running())
+            {
+                self.apply(&capability, capability.clone(), &mut batch, output);
+            }
             if self.emit_later(frontier, output) == Again::Now {
                 // The epoch ends when everything of it is said.
                 self.state.work()?;
@@ -246,9 +252,6 @@ where
             let closed = self.state.advance(frontier_epoch(frontier), self.stash.first());
             if closed == Closed::No {
                 return self.state.work();
-            }
-            for (capability, mut batch) in self.stash.take(self.state.running()) {
-                self.apply(&capability, capability.clone(), &mut batch, output);
             }
         }
     }
@@ -263,6 +266,10 @@ where
         match &mut self.emission {
             Emission::EachUpdate => {}
             Emission::LastPerStep(steps) => {
+                // What is stashed of this epoch may be of a step that the frontier has passed.
+                if self.stash.first().is_some_and(|stashed| stashed <= self.state.running()) {
+                    return Again::WhenWoken;
+                }
                 while let Some(entry) = steps.first_entry() {
                     if frontier.less_equal(entry.key()) {
                         break;

@@ -153,6 +153,7 @@ impl Store {
     ) -> SegmentMetadata {
         let segment = SegmentMetadata {
             object: object.clone(),
+            offset: None,
             kind,
             first_group: groups.start,
             last_group: groups.end - 1,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::metadata::{Generation, Origin};
 use crate::policy::CheckpointPolicy;
-use crate::run::Executor;
-use crate::run::{Restore, RunOptions};
+use crate::run::{BYTES_IN_FLIGHT_MAX, Executor, Restore, RunOptions};
 use crate::state::KeyGroups;
 use crate::store::faulty::{Faults, FaultyStore};
 use crate::store::{Location, RetryPolicy};
@@ -33,6 +32,7 @@ fn restore(store: &BlobStore, restore: Restore) -> Arc<Run> {
         restore,
         allow_non_restored_state: false,
         request_interval: Duration::from_secs(1),
+        bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
     })
     .expect("nothing keeps the run from starting")
 }
