@@ -203,8 +203,8 @@ impl Run {
     /// SUBTLE: the head stays above the id of this run's copy. An older run that still works writes
     /// its next checkpoint there, though its segments may be swept and its output discarded by now.
     pub fn withdraw_unless_begun(&self) {
-        let can_be_asked = self.is_durable() && !self.is_planned();
-        if !can_be_asked || self.control.is_ready() || self.fenced().is_some() {
+        let is_begun = self.is_planned() || self.control.is_ready();
+        if !self.is_durable() || is_begun || self.fenced().is_some() {
             return;
         }
         let head = self.retained.last().filter(|head| head.id.0 + 1 == self.start.id.0);
@@ -216,11 +216,14 @@ impl Run {
     async fn withdraw(&self, head: Option<&CheckpointMetadata>) {
         let Some(head) = head else { return self.delete(&[self.start.id], &[]).await };
         let mut superfluous = Vec::new();
-        if self.restored != Some(head.id) {
+        // Who starts from a drained checkpoint has said so, and has not begun.
+        let is_drained = head.origin == Origin::Drain;
+        let from = Origin::Restore { from: Some(head.id) };
+        if self.start.origin != from || is_drained {
             let again = CheckpointMetadata {
                 id: CheckpointId(self.start.id.0 + 1),
                 generation: self.generation,
-                origin: Origin::Restore { from: Some(head.id) },
+                origin: if is_drained { head.origin } else { from },
                 duration_ms: 0,
                 bytes_written: 0,
                 ..head.clone()

@@ -2,6 +2,8 @@
 //!
 //! A crash at request `k` is a store that is down from `k` on, before or after it took effect.
 
+#![allow(clippy::unwrap_used)] // a panic is the report
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,6 +235,20 @@ fn a_fork_that_broke_off_at_any_request_can_be_made_again_and_the_original_is_as
         }
         assert!((8..35).contains(&failed), "{failed} of the requests matter");
     }
+}
+
+/// The original's checkpoint 5 is not the job's own.
+#[test]
+fn a_fork_that_cannot_start_does_not_hide_the_job_s_own_checkpoints() {
+    let (from, metadata) = original(&Location::memory());
+    let here = BlobStore::new(Location::memory(), "fork");
+    let own = CheckpointMetadata { job: "fork".into(), epoch: Epoch(9), ..metadata };
+    block_on(here.put(&layout::checkpoint(own.id), own.to_bytes().into())).unwrap();
+    fork(here.clone(), Elsewhere::newest(from)).unwrap().withdraw_unless_begun();
+    let options = RunOptions::new("fork", "memory:///unused").unwrap();
+    let key_groups = KeyGroups::new(8).unwrap();
+    let run = Run::open(RunOptions { store: Some(here), key_groups, ..options }).unwrap();
+    assert_eq!(run.start().epoch, Epoch(9));
 }
 
 #[test]

@@ -349,16 +349,7 @@ impl<'a> Run<'a> {
                 (self.failures, self.ended_ms) = (0, Some(self.now_ms));
                 self.newest = newest.map(|newest| (newest.id, newest.epoch)).expect("as above");
             }
-            Action::Savepoint { requests, metadata } => {
-                assert_eq!(metadata.epoch, self.newest.1, "of what is complete");
-                for request in requests {
-                    let at = self.savepoints.iter().position(|(asked, _)| *asked == request);
-                    let (_, epoch) = self.savepoints.remove(at.expect("served once"));
-                    assert!(metadata.epoch >= epoch, "what was there when it was asked for");
-                }
-                self.copying.push(*metadata);
-                self.copied += 1;
-            }
+            Action::Savepoint { requests, metadata } => self.copy(requests, *metadata),
             Action::Fold { uid, segments } => {
                 assert!(self.folding.iter().all(|(other, _)| *other != uid), "one at a time");
                 self.folding.push((known(&uid), segments));
@@ -399,6 +390,17 @@ impl<'a> Run<'a> {
         assert!(sealing < self.policy.max_concurrent, "C5: {:?}", self.open);
         let rest = self.ended_ms.map_or(u64::MAX, |ended_ms| self.now_ms - ended_ms);
         assert!(rest >= self.policy.min_pause.as_millis() as u64, "a pause of {rest} ms");
+    }
+
+    fn copy(&mut self, requests: Vec<u64>, metadata: CheckpointMetadata) {
+        assert_eq!(metadata.epoch, self.newest.1, "of what is complete");
+        for request in requests {
+            let at = self.savepoints.iter().position(|(asked, _)| *asked == request);
+            let (_, epoch) = self.savepoints.remove(at.expect("served once"));
+            assert!(metadata.epoch >= epoch, "what was there when it was asked for");
+        }
+        self.copying.push(metadata);
+        self.copied += 1;
     }
 
     fn state_at(&self, epoch: Epoch) -> State {

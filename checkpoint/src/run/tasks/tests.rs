@@ -23,6 +23,10 @@ fn open(store: &BlobStore) -> Arc<Run> {
 }
 
 fn restore(store: &BlobStore, restore: Restore) -> Arc<Run> {
+    try_to_restore(store, restore).expect("nothing keeps the run from starting")
+}
+
+fn try_to_restore(store: &BlobStore, restore: Restore) -> Result<Arc<Run>> {
     Run::open(RunOptions {
         job: "job".into(),
         workers: 1,
@@ -34,7 +38,6 @@ fn restore(store: &BlobStore, restore: Restore) -> Arc<Run> {
         request_interval: Duration::from_secs(1),
         bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
     })
-    .expect("nothing keeps the run from starting")
 }
 
 fn store() -> BlobStore {
@@ -212,4 +215,21 @@ fn a_first_run_that_cannot_start_leaves_nothing() {
     let store = store();
     open(&store).withdraw_unless_begun();
     assert_eq!(open(&store).restored(), None);
+}
+
+/// A drain is forgotten by a run that goes on from it, not by one that cannot start.
+#[test]
+fn a_drained_checkpoint_stays_one_until_somebody_goes_on_from_it() {
+    let store = store();
+    let done = open(&store);
+    let drained = metadata(&done, 2, 1);
+    write(&done, &CheckpointMetadata { origin: Origin::Drain, ..drained });
+    let named = Restore::Id(CheckpointId(2));
+    for refused in [named.clone(), Restore::Nothing, named.clone()] {
+        restore(&store, refused.clone()).withdraw_unless_begun();
+        let error = try_to_restore(&store, Restore::Latest).expect_err("nobody has named it");
+        assert!(error.to_string().contains("was drained"), "{refused:?}: {error}");
+    }
+    restore(&store, named).control().set_ready();
+    assert_eq!(open(&store).start().epoch, Epoch(1), "it goes on");
 }
