@@ -98,7 +98,7 @@ impl BlobStore {
 
     /// The objects of the folder `name` in this one.
     pub(crate) fn subfolder(&self, name: &str) -> BlobStore {
-        let folder = name.split('/').fold(self.folder.clone(), |folder, part| folder.join(part));
+        let folder = name.split('/').fold(self.folder.clone(), Path::join);
         BlobStore { folder, ..self.clone() }
     }
 

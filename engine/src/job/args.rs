@@ -91,7 +91,7 @@ pub struct JobArgs {
     /// `latest` is the newest checkpoint of this job, or a start afresh if there is none; `none` is
     /// always a start afresh. Digits are the id of a checkpoint of this job, and what begins with a
     /// letter is the name of a savepoint of this job. With a slash it is a path or URL: of a job's
-    /// folder (its newest checkpoint), of a checkpoint in it, <job>/checkpoints/<id>, or of a
+    /// folder (its newest checkpoint), of a checkpoint in it, JOB/checkpoints/ID, or of a
     /// savepoint, wherever that is. What is restored from there is copied; the original is left
     /// alone. All but `latest` begin at that place again with every start.
     #[arg(
