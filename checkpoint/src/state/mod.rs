@@ -16,6 +16,7 @@ mod parts;
 mod prefetch;
 mod stable_hash;
 mod table;
+pub mod typed;
 
 pub use codec::{Bincode, Codec};
 pub use digest::StateDigest;

@@ -47,6 +47,7 @@ use crate::segment::EntryBlock;
 /// Keyed state of one operator on one worker. See the module.
 pub struct KeyedTable<K, V, C> {
     parts: Parts<Entry<K, V>>,
+    placement: Placement<K>,
     changes: Changes,
     live: u64,
     codec: PhantomData<fn() -> C>,
@@ -99,8 +100,29 @@ pub enum SealSlice {
 /// most a quarter more, and everything older becomes garbage without being folded.
 const BASE_ABOVE_CHANGED: (u64, u64) = (4, 5);
 
-fn hash_of<K: std::hash::Hash, V>(entry: &Entry<K, V>) -> u64 {
-    stable_hash(entry.key())
+/// The hash by which keys are placed, if it is not their own. It may be in another place of the
+/// group, for another number of groups, but must be in the group.
+struct Placement<K> {
+    key_groups: KeyGroups,
+    hash: Option<fn(&K, KeyGroups) -> u64>,
+}
+
+impl<K> Clone for Placement<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Placement<K> {}
+
+impl<K: std::hash::Hash> Placement<K> {
+    #[inline]
+    fn of(self, key: &K) -> u64 {
+        match self.hash {
+            None => stable_hash(key),
+            Some(hash) => hash(key, self.key_groups),
+        }
+    }
 }
 
 impl<K, V, C> KeyedTable<K, V, C>
@@ -110,8 +132,23 @@ where
 {
     /// An empty table for the groups `owned`.
     pub fn new(key_groups: KeyGroups, owned: Range<u16>) -> Self {
+        Self::placed(Placement { key_groups, hash: None }, owned)
+    }
+
+    /// As [`new`](Self::new), of keys that are placed by `hash` in place of their
+    /// [`stable_hash`](super::stable_hash).
+    pub fn placed_by(
+        key_groups: KeyGroups,
+        owned: Range<u16>,
+        hash: fn(&K, KeyGroups) -> u64,
+    ) -> Self {
+        Self::placed(Placement { key_groups, hash: Some(hash) }, owned)
+    }
+
+    fn placed(placement: Placement<K>, owned: Range<u16>) -> Self {
         KeyedTable {
-            parts: Parts::new(key_groups, owned),
+            parts: Parts::new(placement.key_groups, owned),
+            placement,
             changes: Changes::new(),
             live: 0,
             codec: PhantomData,
@@ -138,6 +175,17 @@ where
         self.parts.owned().clone()
     }
 
+    /// How many groups there are, of all workers.
+    pub fn key_groups(&self) -> KeyGroups {
+        self.placement.key_groups
+    }
+
+    /// The hash by which `key` is placed, which the other methods ask for.
+    #[inline]
+    pub fn hash_of(&self, key: &K) -> u64 {
+        self.placement.of(key)
+    }
+
     /// The digest of all live entries at the moment of the last `begin_seal`, or as they were
     /// restored if there was none; none while a seal is under way, and from the restore of entries
     /// that do not encode to the bytes that they came from to the next base.
@@ -145,8 +193,7 @@ where
         self.changes.digest()
     }
 
-    /// Where a key with this [`stable_hash`](super::stable_hash) is, if it is there; the key lies
-    /// in an owned group. Asks for its memory, without waiting for it.
+    /// Where a key with this [hash](Self::hash_of) is, if it is there; the key lies in an owned group. Asks for its memory, without waiting for it.
     ///
     /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
     #[inline]
@@ -163,7 +210,7 @@ where
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
     ///
-    /// `hash` is the [`stable_hash`](super::stable_hash) of `key`, which lies in an owned group.
+    /// `hash` is the [hash](Self::hash_of) of `key`, which lies in an owned group.
     #[inline]
     pub fn update<R>(
         &mut self,
@@ -316,8 +363,8 @@ where
         self.changes.restored::<K, V, C>(&key, None, Some((&value, encoded)));
         self.live += 1;
         let entry = Entry::Live { stamp: RESTORED, key, value };
-        let at = self.with_room(hash);
-        self.parts.put((at, hash), entry, false, hash_of);
+        let (at, placement) = (self.with_room(hash), self.placement);
+        self.parts.put((at, hash), entry, false, |entry| placement.of(entry.key()));
     }
 
     /// Makes room for `entries` in `group`, which is best done while it is empty.
@@ -368,9 +415,7 @@ where
         if self.changes.dead > 0 {
             return self.insert_over_dead(hash, entry);
         }
-        self.changes.count += 1;
-        let at = self.with_room(hash);
-        (at, self.parts.put((at, hash), entry, true, hash_of))
+        self.put_changed(hash, entry)
     }
 
     /// As `insert`, where the key may have a tombstone.
@@ -379,9 +424,7 @@ where
         let part = &mut self.parts[at];
         let is_it = |there: &Entry<K, V>| there.key() == entry.key();
         let Some(bucket) = part.entries.find_bucket_index(within_part(hash), is_it) else {
-            self.changes.count += 1;
-            let at = self.with_room(hash);
-            return (at, self.parts.put((at, hash), entry, true, hash_of));
+            return self.put_changed(hash, entry);
         };
         self.changes.dead -= 1;
         if let Some(there) = part.entries.get_bucket_mut(bucket) {
@@ -395,6 +438,14 @@ where
         }
         part.mark(bucket);
         (at, bucket)
+    }
+
+    /// Puts an entry where there is nothing with its key.
+    #[inline]
+    fn put_changed(&mut self, hash: u64, entry: Entry<K, V>) -> (usize, usize) {
+        self.changes.count += 1;
+        let (at, placement) = (self.with_room(hash), self.placement);
+        (at, self.parts.put((at, hash), entry, true, |entry| placement.of(entry.key())))
     }
 
     /// The part of a hash, which has room for an entry more.
@@ -425,7 +476,8 @@ where
             let stamp = entry.stamp();
             stamp == running || unsealed == Some(stamp)
         };
-        let deeper = self.parts.grow(at, hash_of, is_changed);
+        let placement = self.placement;
+        let deeper = self.parts.grow(at, |entry| placement.of(entry.key()), is_changed);
         if let Some(seal) = &mut self.changes.seal {
             seal.position <<= deeper;
         }

@@ -1,0 +1,271 @@
+//! Many elements a key, in order: what map and list state are made of.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hash};
+use std::ops::RangeBounds;
+
+use super::{At, Element, Persist, Position, Retention, Stored};
+use crate::state::{Codec, KeyedTable, StableHasher};
+
+/// Which elements each key has, those that have expired and are not removed included.
+///
+/// In memory alone: every element is an entry of the table, which is what checkpoints hold.
+#[derive(Debug)]
+pub struct Index<K, E> {
+    elements: HashMap<K, BTreeSet<E>, BuildHasherDefault<StableHasher>>,
+}
+
+impl<K: Hash + Eq + Clone, E: Ord + Clone> Index<K, E> {
+    /// The elements that a table has been loaded with.
+    pub fn of<'a>(elements: impl IntoIterator<Item = &'a Element<K, E>>) -> Self
+    where
+        K: 'a,
+        E: 'a,
+    {
+        let mut index = Index { elements: HashMap::default() };
+        for Element { key, element } in elements {
+            index.insert(key, element.clone());
+        }
+        index
+    }
+
+    /// Forgets elements that the table has no more.
+    pub fn forget<'a>(&mut self, removed: impl IntoIterator<Item = &'a Element<K, E>>)
+    where
+        K: 'a,
+        E: 'a,
+    {
+        for Element { key, element } in removed {
+            self.remove(key, element);
+        }
+    }
+
+    fn insert(&mut self, key: &K, element: E) {
+        match self.elements.get_mut(key) {
+            Some(elements) => drop(elements.insert(element)),
+            None => drop(self.elements.insert(key.clone(), BTreeSet::from([element]))),
+        }
+    }
+
+    fn remove(&mut self, key: &K, element: &E) {
+        if let Some(elements) = self.elements.get_mut(key) {
+            elements.remove(element);
+            if elements.is_empty() {
+                self.elements.remove(key);
+            }
+        }
+    }
+
+    fn of_key(&self, key: &K) -> impl DoubleEndedIterator<Item = &E> {
+        self.elements.get(key).into_iter().flatten()
+    }
+}
+
+type Table<K, E, V, M, C> = KeyedTable<Element<K, E>, <M as Retention>::Stored<V>, C>;
+
+/// The elements of a table, with their retention.
+///
+/// They are in the order of `E`, on every worker and in every run.
+#[derive(Debug)]
+pub struct Elements<'t, K, E, V: Persist, M: Retention, C> {
+    table: &'t mut Table<K, E, V, M, C>,
+    index: &'t mut Index<K, E>,
+    retention: M,
+}
+
+impl<'t, K, E, V, M, C> Elements<'t, K, E, V, M, C>
+where
+    K: Hash + Eq + Clone,
+    E: Hash + Ord + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<Element<K, E>> + Codec<M::Stored<V>>,
+{
+    /// The elements of `table`, and the index of them.
+    pub fn new(
+        table: &'t mut Table<K, E, V, M, C>,
+        index: &'t mut Index<K, E>,
+        retention: M,
+    ) -> Self {
+        Elements { table, index, retention }
+    }
+
+    fn hash(&self, at: At<'_, K>, element: &E) -> u64 {
+        Element::<K, E>::hash_of(self.table.key_groups(), at.hash, element)
+    }
+
+    fn find(&self, at: At<'_, K>, element: &E) -> Option<&M::Stored<V>> {
+        let hash = self.hash(at, element);
+        let stored = self.table.find(hash, |there| is_it(there, at.key, element))?;
+        (!self.retention.is_expired(stored, at.now_ms)).then_some(stored)
+    }
+
+    fn change<R>(
+        &mut self,
+        at: At<'_, K>,
+        element: &E,
+        change: impl FnOnce(&mut M::Stored<V>) -> R,
+    ) -> Option<R> {
+        let hash = self.hash(at, element);
+        self.table.change(hash, |there| is_it(there, at.key, element), change)
+    }
+
+    fn note_read(&mut self, at: At<'_, K>, element: &E) {
+        let retention = self.retention;
+        self.change(at, element, |stored| retention.written(stored, at.now_ms));
+    }
+
+    /// The value of an element.
+    pub fn get(mut self, at: At<'_, K>, element: &E) -> Option<&'t V> {
+        if self.retention.notes_read(self.find(at, element)?, at.now_ms) {
+            self.note_read(at, element);
+        }
+        let hash = self.hash(at, element);
+        self.table.find(hash, |there| is_it(there, at.key, element)).map(Stored::value)
+    }
+
+    /// Applies `change` to the value of an element, which is made by `init` if there is none.
+    pub fn update<R>(
+        &mut self,
+        at: At<'_, K>,
+        element: E,
+        init: impl Fn() -> V,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> R {
+        let retention = self.retention;
+        let mut change = Some(change);
+        let mut apply = |stored: &mut M::Stored<V>| {
+            if retention.is_expired(stored, at.now_ms) {
+                *stored = retention.store(init(), at.now_ms);
+            } else {
+                retention.written(stored, at.now_ms);
+            }
+            change.take().map(|change| change(stored.value_mut()))
+        };
+        let mut changed = self.change(at, &element, &mut apply);
+        if changed.is_none() {
+            self.index.insert(at.key, element.clone());
+            let hash = self.hash(at, &element);
+            let key = Element { key: at.key.clone(), element };
+            let new = || retention.store(init(), at.now_ms);
+            changed = Some(self.table.update(hash, key, new, |_, stored| apply(stored)));
+        }
+        changed.flatten().expect("one of the two applies it, once")
+    }
+
+    /// Sets the value of an element, and returns the one it had.
+    pub fn insert(&mut self, at: At<'_, K>, element: E, value: V) -> Option<V> {
+        let retention = self.retention;
+        let mut value = Some(value);
+        let replaced = self.change(at, &element, |stored| {
+            let new = retention.store(value.take()?, at.now_ms);
+            let old = std::mem::replace(stored, new);
+            (!retention.is_expired(&old, at.now_ms)).then(|| old.into_value())
+        });
+        if let Some(value) = value {
+            self.index.insert(at.key, element.clone());
+            let hash = self.hash(at, &element);
+            let key = Element { key: at.key.clone(), element };
+            self.table.update(hash, key, || retention.store(value, at.now_ms), |_, _| {});
+        }
+        replaced.flatten()
+    }
+
+    /// Removes an element and returns its value.
+    pub fn remove(&mut self, at: At<'_, K>, element: &E) -> Option<V> {
+        let hash = self.hash(at, element);
+        let key = Element { key: at.key.clone(), element: element.clone() };
+        let removed = self.table.remove(hash, key)?;
+        self.index.remove(at.key, element);
+        (!self.retention.is_expired(&removed, at.now_ms)).then(|| removed.into_value())
+    }
+
+    /// Visits the elements within `range`, in order.
+    ///
+    /// # Panics
+    ///
+    /// If the range ends before it begins.
+    pub fn for_each(
+        &mut self,
+        at: At<'_, K>,
+        range: impl RangeBounds<E>,
+        mut visit: impl FnMut(&E, &V),
+    ) {
+        let mut read = Vec::new();
+        let elements = self.index.elements.get(at.key).map(|elements| elements.range(range));
+        for element in elements.into_iter().flatten() {
+            let Some(stored) = self.find(at, element) else { continue };
+            visit(element, stored.value());
+            if self.retention.notes_read(stored, at.now_ms) {
+                read.push(element.clone());
+            }
+        }
+        for element in read {
+            self.note_read(at, &element);
+        }
+    }
+
+    /// Removes the elements for which `keep` does not hold; those of which it holds are read.
+    pub fn retain(&mut self, at: At<'_, K>, mut keep: impl FnMut(&E, &V) -> bool) {
+        let mut gone = Vec::new();
+        self.for_each(at, .., |element, value| {
+            if !keep(element, value) {
+                gone.push(element.clone());
+            }
+        });
+        for element in gone {
+            self.remove(at, &element);
+        }
+    }
+
+    /// Removes all elements of the key.
+    pub fn clear(&mut self, at: At<'_, K>) {
+        let elements = self.index.elements.remove(at.key).unwrap_or_default();
+        for element in elements {
+            let hash = self.hash(at, &element);
+            self.table.remove(hash, Element { key: at.key.clone(), element });
+        }
+    }
+
+    /// How many elements the key has. With a time to live each is looked at.
+    pub fn len(&self, at: At<'_, K>) -> usize {
+        if self.retention.ttl().is_none() {
+            return self.index.elements.get(at.key).map_or(0, BTreeSet::len);
+        }
+        self.index.of_key(at.key).filter(|element| self.find(at, element).is_some()).count()
+    }
+
+    /// Whether the key has no element.
+    pub fn is_empty(&self, at: At<'_, K>) -> bool {
+        self.first(at).is_none()
+    }
+
+    /// The first element of the key.
+    pub fn first(&self, at: At<'_, K>) -> Option<&E> {
+        self.index.of_key(at.key).find(|element| self.find(at, element).is_some())
+    }
+
+    /// The last element of the key.
+    pub fn last(&self, at: At<'_, K>) -> Option<&E> {
+        self.index.of_key(at.key).rev().find(|element| self.find(at, element).is_some())
+    }
+}
+
+impl<K, V, M, C> Elements<'_, K, Position, V, M, C>
+where
+    K: Hash + Eq + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<Element<K, Position>> + Codec<M::Stored<V>>,
+{
+    /// Appends an element behind all others.
+    pub fn push(&mut self, at: At<'_, K>, value: V) {
+        let last = self.index.of_key(at.key).next_back();
+        let next = last.map_or(Position(0), |last| Position(last.0 + 1));
+        self.insert(at, next, value);
+    }
+}
+
+fn is_it<K: Eq, E: Eq>(there: &Element<K, E>, key: &K, element: &E) -> bool {
+    there.element == *element && there.key == *key
+}
