@@ -122,7 +122,7 @@ struct Operator {
     segments: Vec<SegmentMetadata>,
     /// Live entries, as the checkpoint says that the run began with.
     entries: Option<u64>,
-    /// Splits and committables as each worker last said.
+    /// Splits, committables and items as each worker last said.
     by_worker: BTreeMap<usize, OperatorStateMetadata>,
     folding: BTreeSet<String>,
 }
@@ -551,6 +551,7 @@ impl Operator {
                 .values()
                 .flat_map(|state| state.committables.clone())
                 .collect(),
+            items: self.by_worker.values().flat_map(|state| state.items.clone()).collect(),
         }
     }
 

@@ -15,7 +15,6 @@
 //! is over.
 
 use std::hash::Hash;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
 use crate::segment::EntryBlock;
-use crate::state::{Codec, KeyedTable, SealSlice, stable_hash};
+use crate::state::{Codec, KeyedTable, SealSlice};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime};
 
@@ -112,6 +111,11 @@ where
     /// Whether the input has ended and its last epoch is sealed.
     pub fn is_done(&self) -> bool {
         self.participant.is_done()
+    }
+
+    /// Whether a seal is under way on the worker's thread: the next epoch cannot end before.
+    pub fn is_sealing(&self) -> bool {
+        self.sealing.is_some()
     }
 
     /// Whether the running epoch is known to be the last of the run: what an operator does at the
@@ -285,15 +289,19 @@ fn task_failed(error: tokio::task::JoinError) -> Error {
     Error::invalid(format!("a snapshot's task failed: {error}"))
 }
 
-/// The entries of operator `uid` in the key groups `owned`, as the restored checkpoint has them.
-pub(super) fn load<K, V, C>(run: &Run, uid: &str, owned: Range<u16>) -> Result<KeyedTable<K, V, C>>
+/// The entries of operator `uid` in the key groups of `table`, which is empty, as the restored
+/// checkpoint has them.
+pub(super) fn load<K, V, C>(
+    run: &Run,
+    uid: &str,
+    mut table: KeyedTable<K, V, C>,
+) -> Result<KeyedTable<K, V, C>>
 where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
     let key_groups = run.key_groups();
-    let mut table = KeyedTable::new(key_groups, owned.clone());
-    run.load(uid, owned, |object, group, block| {
+    run.load(uid, table.owned_groups(), |object, group, block| {
         let undecodable = |what: &str, error: BoxError| {
             Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
         };
@@ -302,7 +310,7 @@ where
             let key = <C as Codec<K>>::decode(key).map_err(|error| undecodable("a key", error))?;
             let value = value.map(<C as Codec<V>>::decode).transpose();
             let value = value.map_err(|error| undecodable("a value", error))?;
-            let hash = stable_hash(&key);
+            let hash = table.hash_of(&key);
             let now = key_groups.of_hash(hash);
             if now != group {
                 let reason = format!(

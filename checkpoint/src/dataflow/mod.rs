@@ -40,21 +40,29 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 
+mod broadcast;
 mod clock;
 mod completion;
 mod driver;
 mod keyed;
+mod list;
+mod named;
 mod participant;
 mod plain;
 mod scope;
 mod stash;
 mod timestamp;
+mod typed;
 
+pub use broadcast::BroadcastState;
 pub use keyed::{Again, KeyedState};
+pub use list::{ListState, Redistribution, list_schema, share};
+pub use named::{NamedState, NamedStates};
 pub use participant::{AckOutput, Closed, Participant, frontier_epoch};
-pub use scope::{CheckpointScope, Signal, Signals};
+pub use scope::{CheckpointScope, Joined, Signal, Signals, state_uid};
 pub use stash::Stash;
 pub use timestamp::Delay;
+pub use typed::{KeyedElements, KeyedValues, keyed_schema};
 
 #[cfg(doc)]
 use crate::run::Run;

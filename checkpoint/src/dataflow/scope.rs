@@ -60,7 +60,10 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
     tail: Tail<T>,
     exhausted: Exhausted<T>,
+    /// Of everything that takes part.
     uids: RefCell<BTreeSet<String>>,
+    /// Of operators whose states take part by names of their own.
+    owners: RefCell<BTreeSet<String>>,
     /// The first thing that was wrong with an operator; said at the end, for timely cannot abandon
     /// an operator under construction.
     error: RefCell<Option<Error>>,
@@ -82,6 +85,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             tail,
             exhausted,
             uids: RefCell::default(),
+            owners: RefCell::default(),
             error: RefCell::default(),
         }
     }
@@ -125,8 +129,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 
     /// Adds the acknowledgement output to an operator whose inputs are all declared.
     ///
-    /// Never fails itself: a uid that is empty or taken, and state of another schema in the
-    /// checkpoint, are what [`finish`](CheckpointScope::finish) returns.
+    /// Never fails itself: a uid that is empty, has a slash or is taken, and state of another schema
+    /// in the checkpoint, are what [`finish`](CheckpointScope::finish) returns.
     pub fn join(
         &self,
         builder: &mut OperatorBuilder<'scope, T>,
@@ -136,12 +140,21 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         if let Err(error) = self.check(uid, &schema) {
             self.fail(error);
         }
+        self.joined(builder, uid.to_owned(), schema)
+    }
+
+    fn joined(
+        &self,
+        builder: &mut OperatorBuilder<'scope, T>,
+        uid: String,
+        schema: StateSchema,
+    ) -> Joined<T> {
         let port = builder.shape().outputs();
         let (output, acks) = builder.new_output_connection::<Vec<Acknowledgement>, _>([]);
         self.acks.borrow_mut().push(acks);
         let address = builder.operator_info().address.to_vec();
         Joined {
-            identity: (uid.to_owned(), schema),
+            identity: (uid, schema),
             worker: self.scope.index(),
             run: Arc::clone(&self.run),
             output: AckOutput::from(output),
@@ -150,23 +163,67 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         }
     }
 
-    fn fail(&self, error: Error) {
+    pub(super) fn fail(&self, error: Error) {
         self.error.borrow_mut().get_or_insert(error);
     }
 
     fn check(&self, uid: &str, schema: &StateSchema) -> Result<()> {
-        if uid.is_empty() {
-            return Err(Error::invalid("an operator with state needs a uid that is not empty"));
-        }
-        if !self.uids.borrow_mut().insert(uid.to_owned()) {
-            return Err(Error::invalid(format!(
-                "two operators have the uid {uid:?}: state is matched by it, so each needs its own"
-            )));
-        }
+        check_uid(uid)?;
+        self.claim(uid)?;
+        self.check_state(uid, schema)
+    }
+
+    /// Checks the state that goes by `uid` in checkpoints, or plans what would become of it.
+    fn check_state(&self, uid: &str, schema: &StateSchema) -> Result<()> {
         if self.run.plan_operator(uid, schema) {
             return Ok(());
         }
         self.run.check_schema(uid, schema)
+    }
+
+    fn claim(&self, uid: &str) -> Result<()> {
+        let is_new = self.uids.borrow_mut().insert(uid.to_owned());
+        if is_new && !self.owners.borrow().contains(uid) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "two operators have the uid {uid:?}: state is matched by it, so each needs its own"
+        )))
+    }
+
+    /// Takes the uid of an operator that joins for each of its states, by [`join_state`].
+    ///
+    /// [`join_state`]: CheckpointScope::join_state
+    pub fn own(&self, uid: &str) {
+        let taken = check_uid(uid).and_then(|()| {
+            self.claim(uid)?;
+            // It has no state by that name alone: what a checkpoint has by it nobody claims.
+            self.uids.borrow_mut().remove(uid);
+            self.owners.borrow_mut().insert(uid.to_owned());
+            Ok(())
+        });
+        taken.unwrap_or_else(|error| self.fail(error));
+    }
+
+    /// As [`join`](CheckpointScope::join), for the state `name` of operator `uid`, which owns it
+    /// ([`own`](CheckpointScope::own)). In checkpoints it goes by [`state_uid`].
+    pub fn join_state(
+        &self,
+        builder: &mut OperatorBuilder<'scope, T>,
+        uid: &str,
+        name: &str,
+        schema: StateSchema,
+    ) -> Joined<T> {
+        let named = state_uid(uid, name);
+        let checked = match name {
+            "" => Err(Error::invalid(format!("a state of operator {uid:?} has no name"))),
+            _ if !self.uids.borrow_mut().insert(named.clone()) => Err(Error::invalid(format!(
+                "operator {uid:?} has two states with the name {name:?}: each needs its own"
+            ))),
+            _ => self.check_state(&named, &schema),
+        };
+        checked.unwrap_or_else(|error| self.fail(error));
+        self.joined(builder, named, schema)
     }
 
     /// Loads the keyed state of `uid` on this worker, as the restored checkpoint has it.
@@ -178,13 +235,32 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         K: Eq + std::hash::Hash,
         C: Codec<K> + Codec<V>,
     {
-        let groups = self.run.key_groups();
-        let owned = groups.of_worker(self.scope.index(), self.run.workers());
-        let has_failed = self.error.borrow().is_some() || self.run.is_planned();
-        // The entries may be of another type than the program's, which has been said.
-        let loaded = (!has_failed).then(|| super::keyed::load(&self.run, uid, owned.clone()));
+        self.load_into(uid, || {
+            let (groups, worker) = (self.run.key_groups(), self.scope.index());
+            KeyedTable::new(groups, groups.of_worker(worker, self.run.workers()))
+        })
+    }
+
+    /// As [`load`](CheckpointScope::load), into a table that `empty` makes: of other groups, or of
+    /// keys that are placed by another hash than their own.
+    pub fn load_into<K, V, C>(
+        &self,
+        uid: &str,
+        empty: impl Fn() -> KeyedTable<K, V, C>,
+    ) -> KeyedTable<K, V, C>
+    where
+        K: Eq + std::hash::Hash,
+        C: Codec<K> + Codec<V>,
+    {
+        let loaded = self.may_load().then(|| super::keyed::load(&self.run, uid, empty()));
         let table = loaded.and_then(|loaded| loaded.map_err(|error| self.fail(error)).ok());
-        table.unwrap_or_else(|| KeyedTable::new(groups, owned))
+        table.unwrap_or_else(empty)
+    }
+
+    /// Whether state is to be read: where something was wrong it may be of another type than the
+    /// program's, which has been said.
+    pub(super) fn may_load(&self) -> bool {
+        self.error.borrow().is_none() && !self.run.is_planned()
     }
 
     /// Completes the construction: checks that the checkpoint has no state that nobody claims, or
@@ -194,9 +270,10 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     ///
     /// # Errors
     ///
-    /// The first that occurred: `Invalid` if a uid is empty or that of two operators;
+    /// The first that occurred: `Invalid` if a uid is empty, has a slash or is that of two operators;
     /// `Incompatible` if the checkpoint has state of another schema for an operator, or, unless
-    /// [allowed](crate::run::RunOptions), the state of one that the dataflow lacks; `Corrupt`, `Missing` or `Refused` if state cannot be
+    /// [allowed](crate::run::RunOptions), the state of one that the dataflow lacks; `Corrupt`,
+    /// `Missing` or `Refused` if state cannot be
     /// loaded; `Invalid` if nothing would say when the input has ended.
     pub fn finish(self) -> Result<()> {
         let acks = self.scope.concatenate(self.acks.into_inner());
@@ -256,6 +333,24 @@ impl<T: Timestamp> std::fmt::Debug for CheckpointScope<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CheckpointScope").field("uids", &self.uids).finish_non_exhaustive()
     }
+}
+
+/// The name by which checkpoints know the state `name` of operator `uid`. No operator's uid is like
+/// it, for those have no slash.
+pub fn state_uid(uid: &str, name: &str) -> String {
+    format!("{uid}/{name}")
+}
+
+fn check_uid(uid: &str) -> Result<()> {
+    if uid.is_empty() {
+        return Err(Error::invalid("an operator with state needs a uid that is not empty"));
+    }
+    if uid.contains('/') {
+        return Err(Error::invalid(format!(
+            "the uid {uid:?} has a slash, which stands between an operator and the name of its state"
+        )));
+    }
+    Ok(())
 }
 
 /// An operator that will take part, before it is built.

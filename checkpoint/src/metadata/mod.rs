@@ -145,6 +145,9 @@ pub struct OperatorStateMetadata {
     /// What a sink has prepared and must commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub committables: Vec<serde_json::Value>,
+    /// What an operator keeps without keys: the items of all workers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<serde_json::Value>,
 }
 
 /// Kind of an operator's state.
@@ -158,6 +161,8 @@ pub enum StateKind {
     Source,
     /// Committables.
     Sink,
+    /// Items without keys.
+    List,
 }
 
 impl fmt::Display for StateKind {
@@ -166,6 +171,7 @@ impl fmt::Display for StateKind {
             StateKind::Keyed => "keyed operator",
             StateKind::Source => "source",
             StateKind::Sink => "sink",
+            StateKind::List => "list",
         })
     }
 }
@@ -173,11 +179,11 @@ impl fmt::Display for StateKind {
 /// What must be the same for state to be read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateSchema {
-    /// Source, keyed operator or sink.
+    /// Source, keyed operator, sink or list.
     pub kind: StateKind,
     /// Rust type of the key, or of the split.
     pub key_type: String,
-    /// Rust type of the value, or of the offset or the committable.
+    /// Rust type of the value, or of the offset, the committable or the item.
     pub value_type: String,
     /// How entries are encoded: `bincode-1` or `json`.
     pub codec: String,

@@ -153,8 +153,9 @@ impl Run {
         self.executor.now()
     }
 
-    /// [`now`](Run::now) in milliseconds.
-    pub(crate) fn now_ms(&self) -> u64 {
+    /// The time of day, in milliseconds since the Unix epoch, as the process saw it when it began: it
+    /// never goes back. What depends on it may come out otherwise when it is done again.
+    pub fn now_ms(&self) -> u64 {
         self.executor.now_ms()
     }
 

@@ -203,6 +203,7 @@ fn show(schema: &StateSchema) -> String {
             format!("a source of {key_type} at {value_type} in {codec}, version {version}")
         }
         StateKind::Sink => format!("a sink of {value_type} in {codec}, version {version}"),
+        StateKind::List => format!("a list of {value_type} in {codec}, version {version}"),
     }
 }
 

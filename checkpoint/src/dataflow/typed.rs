@@ -1,0 +1,208 @@
+//! Typed keyed state that takes part in checkpoints.
+
+use std::any::type_name;
+use std::hash::Hash;
+use std::ops::Range;
+
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Timestamp;
+
+use super::{Again, CheckpointScope, Closed, Joined, KeyedState, NamedState, state_uid};
+use crate::error::BoxError;
+use crate::metadata::{StateKind, StateSchema};
+use crate::state::typed::{Element, Elements, Index, Persist, Retention, Sweep, Values};
+use crate::state::{Codec, KeyGroups, KeyedTable};
+use crate::time::{Epoch, EpochTime};
+
+/// The schema of keyed state of these types.
+pub fn keyed_schema<K, V, C: Codec<K>>() -> StateSchema {
+    StateSchema {
+        kind: StateKind::Keyed,
+        key_type: type_name::<K>().to_owned(),
+        value_type: type_name::<V>().to_owned(),
+        codec: C::NAME.to_owned(),
+        version: 1,
+    }
+}
+
+/// A keyed state that is declared and loaded, of an operator that is not built.
+struct Declared<T: Timestamp, K, S, C> {
+    joined: Joined<T>,
+    table: KeyedTable<K, S, C>,
+}
+
+fn declare<'scope, T, K, S, C>(
+    checkpoints: &CheckpointScope<'scope, T>,
+    builder: &mut OperatorBuilder<'scope, T>,
+    (uid, name): (&str, &str),
+    empty: impl Fn(KeyGroups, Range<u16>) -> KeyedTable<K, S, C>,
+) -> Declared<T, K, S, C>
+where
+    T: Timestamp + EpochTime,
+    K: Eq + Hash,
+    C: Codec<K> + Codec<S>,
+{
+    let joined = checkpoints.join_state(builder, uid, name, keyed_schema::<K, S, C>());
+    let (run, worker) = (checkpoints.run(), checkpoints.scope().index());
+    let groups = run.key_groups();
+    let empty = || empty(groups, groups.of_worker(worker, run.workers()));
+    let table = checkpoints.load_into(&state_uid(uid, name), empty);
+    Declared { joined, table }
+}
+
+/// One value a key.
+pub struct KeyedValues<T: Timestamp, K, V: Persist, M: Retention, C> {
+    state: KeyedState<T, K, M::Stored<V>, C>,
+    retention: M,
+    sweep: Sweep,
+}
+
+impl<T, K, V, M, C> KeyedValues<T, K, V, M, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<K> + Codec<M::Stored<V>> + 'static,
+{
+    /// Declares and loads the state `name` of operator `uid`, which owns it
+    /// ([`CheckpointScope::own`]); what is returned makes it, given the operator's capabilities.
+    pub fn declare<'scope>(
+        checkpoints: &CheckpointScope<'scope, T>,
+        builder: &mut OperatorBuilder<'scope, T>,
+        named: (&str, &str),
+        retention: M,
+    ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, V, M, C> {
+        let Declared { joined, table } = declare(checkpoints, builder, named, KeyedTable::new);
+        move |capabilities| KeyedValues {
+            state: joined.keyed(capabilities, table),
+            retention,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// The values.
+    #[inline]
+    pub fn values(&mut self) -> Values<'_, K, V, M, C> {
+        Values::new(self.state.table(), self.retention)
+    }
+}
+
+/// Many elements a key.
+pub struct KeyedElements<T: Timestamp, K, E, V: Persist, M: Retention, C> {
+    state: KeyedState<T, Element<K, E>, M::Stored<V>, C>,
+    index: Index<K, E>,
+    retention: M,
+    sweep: Sweep,
+}
+
+impl<T, K, E, V, M, C> KeyedElements<T, K, E, V, M, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    E: Persist + Hash + Ord + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<Element<K, E>> + Codec<M::Stored<V>> + 'static,
+{
+    /// As [`KeyedValues::declare`].
+    pub fn declare<'scope>(
+        checkpoints: &CheckpointScope<'scope, T>,
+        builder: &mut OperatorBuilder<'scope, T>,
+        named: (&str, &str),
+        retention: M,
+    ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, E, V, M, C> {
+        let empty = |groups, owned| KeyedTable::placed_by(groups, owned, Element::table_hash);
+        let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+        move |capabilities| KeyedElements {
+            index: Index::of(table.iter().map(|(element, _)| element)),
+            state: joined.keyed(capabilities, table),
+            retention,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// The elements.
+    #[inline]
+    pub fn elements(&mut self) -> Elements<'_, K, E, V, M, C> {
+        Elements::new(self.state.table(), &mut self.index, self.retention)
+    }
+}
+
+/// All but the sweep is what the keyed state does.
+macro_rules! as_keyed_state {
+    () => {
+        fn running(&self) -> Epoch {
+            self.state.running()
+        }
+        fn admits(&self, epoch: Epoch) -> bool {
+            self.state.admits(epoch)
+        }
+        fn is_full(&mut self) -> bool {
+            self.state.is_full()
+        }
+        fn is_done(&self) -> bool {
+            self.state.is_done()
+        }
+        fn is_sealing(&self) -> bool {
+            self.state.is_sealing()
+        }
+        fn advance(&mut self, frontier: Option<Epoch>, stashed: Option<Epoch>) -> Closed {
+            self.state.advance(frontier, stashed)
+        }
+        fn work(&mut self) -> Result<Again, BoxError> {
+            self.state.work()
+        }
+    };
+}
+
+impl<T, K, V, M, C> NamedState for KeyedValues<T, K, V, M, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<K> + Codec<M::Stored<V>>,
+{
+    as_keyed_state!();
+
+    fn sweep(&mut self, now_ms: u64) -> Option<u64> {
+        let (table, retention) = (self.state.table(), self.retention);
+        self.sweep.slice::<K, V, M, C>(table, retention, now_ms);
+        self.sweep.next_ms::<K, V, M, C>(table, retention)
+    }
+}
+
+impl<T, K, E, V, M, C> NamedState for KeyedElements<T, K, E, V, M, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    E: Persist + Hash + Ord + Clone,
+    V: Persist,
+    M: Retention,
+    C: Codec<Element<K, E>> + Codec<M::Stored<V>>,
+{
+    as_keyed_state!();
+
+    fn sweep(&mut self, now_ms: u64) -> Option<u64> {
+        let (table, retention) = (self.state.table(), self.retention);
+        let gone = self.sweep.slice::<_, V, M, C>(table, retention, now_ms);
+        self.index.forget(&gone);
+        self.sweep.next_ms::<_, V, M, C>(table, retention)
+    }
+}
+
+impl<T: Timestamp, K, V: Persist, M: Retention, C> std::fmt::Debug for KeyedValues<T, K, V, M, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedValues").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<T: Timestamp, K, E, V: Persist, M: Retention, C> std::fmt::Debug
+    for KeyedElements<T, K, E, V, M, C>
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedElements").field("state", &self.state).finish_non_exhaustive()
+    }
+}
