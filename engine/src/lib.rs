@@ -45,6 +45,7 @@ mod operators;
 pub mod prelude;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;

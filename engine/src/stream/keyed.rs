@@ -83,12 +83,12 @@ pub trait Aggregator: 'static {
 /// the job and stay the same from one version of the program to the next.
 #[must_use = "a stream that does not end in a sink is not run"]
 pub struct KeyedStream<'scope, K, V> {
-    parts: Box<dyn Parts<'scope, K, V> + 'scope>,
+    pub(super) parts: Box<dyn Parts<'scope, K, V> + 'scope>,
     emit: Emit,
 }
 
 /// A keyed stream may be asked for pairs or for keys alone: what is not asked for is not sent.
-trait Parts<'scope, K, V> {
+pub(super) trait Parts<'scope, K, V> {
     fn pairs(self: Box<Self>) -> Stream<'scope, (K, V)>;
     fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>>;
 }

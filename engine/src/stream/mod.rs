@@ -8,6 +8,7 @@ mod exchange;
 mod flow;
 mod keyed;
 mod output;
+mod process;
 mod stateless;
 
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};

@@ -1,0 +1,120 @@
+//! The operator that has a map which all workers have whole, and reads it for each record.
+//!
+//! ```text
+//!   updates --> worker 0, in an order --> all workers --(no path)--> [ Broadcast ] --> data
+//!   data ------------------------------------------------------------^   +--acks-->
+//! ```
+//!
+//! Updates go through one worker, so that all see them in one order, and the maps are the same. The
+//! data does not wait for epochs: nothing that it does is state.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use highwater_checkpoint::dataflow::{BroadcastState, Closed, frontier_epoch, keyed_schema};
+use highwater_checkpoint::state::Bincode;
+use highwater_checkpoint::state::typed::BroadcastMap;
+use highwater_checkpoint::{Epoch, Moment};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Exchange, vec::Broadcast};
+use timely::progress::operate::FrontierInterest;
+
+use super::reschedule;
+use crate::error::Error;
+use crate::stream::{Data, Flow, Output, Stream, to_first_output};
+
+pub(crate) fn with_broadcast<'scope, T, U, K, V, I>(
+    uid: &str,
+    stream: Stream<'scope, T>,
+    updates: Stream<'scope, U>,
+    mut update: impl FnMut(&mut BroadcastMap<K, V>, U) + 'static,
+    mut each: impl FnMut(&BTreeMap<K, V>, T) -> I + 'static,
+) -> Stream<'scope, I::Item>
+where
+    T: 'static,
+    U: Data + Clone,
+    K: Data + Hash + Ord + Clone,
+    V: Data + Clone,
+    I: IntoIterator<Item: 'static>,
+{
+    let flow = stream.flow().clone();
+    let updates = updates.into_timely().exchange(|_| 0).broadcast();
+    let change = move |state: &mut State<K, V>, batch: &mut Vec<U>| {
+        state.change(|map| batch.drain(..).for_each(|record| update(map, record)));
+    };
+    let read = move |state: &State<K, V>, batch: &mut Vec<T>, made: &mut Vec<I::Item>| {
+        batch.drain(..).for_each(|record| made.extend(each(state.map(), record)));
+    };
+    let made = build(&flow, uid, stream.into_timely(), updates, change, read);
+    Stream::built(flow, made)
+}
+
+type State<K, V> = BroadcastState<Moment, K, V, Bincode>;
+
+fn build<'scope, T: 'static, U: 'static, K, V, R: 'static>(
+    flow: &Flow<'scope>,
+    uid: &str,
+    data: StreamVec<'scope, Moment, T>,
+    updates: StreamVec<'scope, Moment, U>,
+    mut change: impl FnMut(&mut State<K, V>, &mut Vec<U>) + 'static,
+    mut read: impl FnMut(&State<K, V>, &mut Vec<T>, &mut Vec<R>) + 'static,
+) -> StreamVec<'scope, Moment, R>
+where
+    K: Data + Hash + Ord + Clone,
+    V: Data + Clone,
+{
+    let mut builder = OperatorBuilder::new(format!("Broadcast {uid}"), flow.scope());
+    let (output, results) = builder.new_output_connection::<Vec<R>, _>([]);
+    let mut input = builder.new_input_connection(data, Pipeline, to_first_output());
+    let mut updates = builder.new_input_connection(updates, Pipeline, []);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    builder.set_notify_for(1, FrontierInterest::Always);
+    let checkpoints = flow.checkpoints();
+    let joined = checkpoints.join(&mut builder, uid, keyed_schema::<K, V, Bincode>());
+    let load = State::<K, V>::load(checkpoints, joined, uid);
+    let activator = flow.scope().activator_for(builder.operator_info().address);
+    let (run, uid) = (Arc::clone(flow.run()), uid.to_owned());
+    builder.build_reschedule(move |capabilities| {
+        let mut state = load(&capabilities);
+        drop(capabilities);
+        let (mut output, mut made) = (Output::<R>::from(output), Vec::new());
+        // Without capabilities, for nothing is sent for them: epochs wait for the state alone.
+        let mut stash: BTreeMap<Epoch, Vec<U>> = BTreeMap::new();
+        move |frontiers| {
+            updates.for_each(|capability, batch| {
+                let epoch = capability.time().tick.epoch();
+                if state.state().admits(epoch) {
+                    change(&mut state, batch);
+                } else {
+                    stash.entry(epoch).or_default().append(batch);
+                }
+            });
+            let frontier = frontier_epoch(frontiers[1].frontier());
+            loop {
+                let stashed = stash.first_key_value().map(|(epoch, _)| *epoch);
+                if state.state().advance(frontier, stashed) == Closed::No {
+                    break;
+                }
+                if let Some(mut batch) = stash.remove(&state.state().running()) {
+                    change(&mut state, &mut batch);
+                }
+            }
+            input.for_each(|capability, batch| {
+                read(&state, batch, &mut made);
+                if !made.is_empty() {
+                    output.activate().session(&capability).give_container(&mut made);
+                    made.clear();
+                }
+            });
+            match state.state().work() {
+                Ok(again) => reschedule(&activator, again),
+                Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
+            }
+            !state.state().is_done() && !run.control().is_over()
+        }
+    });
+    results
+}

@@ -1,0 +1,207 @@
+//! Declaring the states of an operator, before it is built.
+
+use std::cell::RefCell;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use highwater_checkpoint::Moment;
+use highwater_checkpoint::dataflow::{
+    self, KeyedElements, KeyedValues, NamedState, Redistribution, list_schema, state_uid,
+};
+use highwater_checkpoint::state::typed::{Forever, Retention, Ttl};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::{AggregatingState, ListState, MapState, OperatorList, ReducingState, Slot, ValueState};
+use crate::stream::{Aggregator, Data, Flow, Key};
+
+type Make = Box<dyn FnOnce(&[Capability<Moment>]) -> Rc<RefCell<dyn NamedState>>>;
+
+/// An operator under construction, whose inputs and outputs are declared.
+pub(crate) struct Declarations<'a, 'scope> {
+    flow: &'a Flow<'scope>,
+    builder: &'a mut OperatorBuilder<'scope, Moment>,
+    uid: &'a str,
+    makes: Vec<Make>,
+}
+
+impl<'a, 'scope> Declarations<'a, 'scope> {
+    pub(crate) fn new(
+        flow: &'a Flow<'scope>,
+        builder: &'a mut OperatorBuilder<'scope, Moment>,
+        uid: &'a str,
+    ) -> Self {
+        flow.checkpoints().own(uid);
+        Declarations { flow, builder, uid, makes: Vec::new() }
+    }
+
+    /// What makes the states, given the operator's capabilities.
+    pub(crate) fn finish(self) -> Vec<Make> {
+        self.makes
+    }
+
+    fn keep<S, F>(&mut self, make: F) -> Slot<S>
+    where
+        S: NamedState + 'static,
+        F: FnOnce(&[Capability<Moment>]) -> S + 'static,
+    {
+        let slot = Slot::new();
+        let filled = slot.clone();
+        self.makes.push(Box::new(move |capabilities| filled.fill(make(capabilities))));
+        slot
+    }
+
+    fn list<I: Data>(&mut self, name: &str, redistribution: Redistribution) -> OperatorList<I> {
+        let checkpoints = self.flow.checkpoints();
+        let joined = checkpoints.join_state(self.builder, self.uid, name, list_schema::<I>());
+        let items = checkpoints.load_list(&state_uid(self.uid, name), redistribution);
+        OperatorList(self.keep(move |capabilities| {
+            dataflow::ListState::new(joined.participant(capabilities), items)
+        }))
+    }
+}
+
+/// Declares the states of an operator that works on keys: see [`KeyedStream::process`].
+///
+/// A name that is empty or is used twice, and a state that has another type in the checkpoint, are
+/// what the job's `run` returns.
+///
+/// [`KeyedStream::process`]: crate::KeyedStream::process
+pub struct States<'a, 'd, 'scope, K, M = Forever> {
+    declarations: &'a mut Declarations<'d, 'scope>,
+    retention: M,
+    key: PhantomData<fn(K)>,
+}
+
+impl<'a, 'd, 'scope, K: Key> States<'a, 'd, 'scope, K> {
+    pub(crate) fn new(declarations: &'a mut Declarations<'d, 'scope>) -> Self {
+        States { declarations, retention: Forever, key: PhantomData }
+    }
+
+    /// Declares the states that follow with a time to live, for each value or element on its own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use highwater::prelude::*;
+    /// # use highwater::state::Ttl;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// let firsts = collect_one(|flow| {
+    ///     let clicks = flow.source("clicks", VecSource::new(["ann", "bob", "ann"].map(String::from)));
+    ///     clicks.key_by(|user| user.clone()).process("firsts", |state| {
+    ///         let day = Ttl::on_write(Duration::from_secs(86_400));
+    ///         let seen = state.time_to_live(day).value::<bool>("seen");
+    ///         move |ctx, _click| {
+    ///             if seen.set(ctx, true).is_none() {
+    ///                 ctx.emit(ctx.key().clone());
+    ///             }
+    ///         }
+    ///     })
+    /// });
+    /// assert_eq!(firsts, ["ann", "bob"]);
+    /// ```
+    pub fn time_to_live(&mut self, ttl: Ttl) -> States<'_, 'd, 'scope, K, Ttl> {
+        States { declarations: self.declarations, retention: ttl, key: PhantomData }
+    }
+
+    /// As [`OperatorStates::split_list`].
+    pub fn split_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Split)
+    }
+
+    /// As [`OperatorStates::broadcast_list`].
+    pub fn broadcast_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Broadcast)
+    }
+}
+
+impl<K: Key, M: Retention> States<'_, '_, '_, K, M> {
+    fn values<V: Data>(&mut self, name: &str) -> ValueState<K, V, M> {
+        let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
+        let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
+        let make = KeyedValues::declare(checkpoints, builder, named, self.retention);
+        ValueState(self.declarations.keep(make))
+    }
+
+    /// One value a key.
+    pub fn value<V: Data>(&mut self, name: &str) -> ValueState<K, V, M> {
+        self.values(name)
+    }
+
+    /// Values in order of arrival.
+    pub fn list<V: Data>(&mut self, name: &str) -> ListState<K, V, M> {
+        let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
+        let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
+        let make = KeyedElements::declare(checkpoints, builder, named, self.retention);
+        ListState(self.declarations.keep(make))
+    }
+
+    /// Values by another key, in the order of that.
+    pub fn map<E: Data + Hash + Ord + Clone, V: Data>(
+        &mut self,
+        name: &str,
+    ) -> MapState<K, E, V, M> {
+        let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
+        let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
+        let make = KeyedElements::declare(checkpoints, builder, named, self.retention);
+        MapState(self.declarations.keep(make))
+    }
+
+    /// The values that are added, combined two at a time; the first stands as it is.
+    pub fn reducing<V: Data>(
+        &mut self,
+        name: &str,
+        reduce: impl Fn(V, V) -> V + 'static,
+    ) -> ReducingState<K, V, M> {
+        ReducingState { kept: self.values(name), reduce: Rc::new(reduce) }
+    }
+
+    /// An accumulator, and what the aggregator says of it.
+    pub fn aggregating<G: Aggregator>(
+        &mut self,
+        name: &str,
+        aggregator: G,
+    ) -> AggregatingState<K, G, M> {
+        AggregatingState { kept: self.values(name), aggregator: Rc::new(aggregator) }
+    }
+}
+
+/// Declares the states of an operator that does not work on keys: see [`Stream::process`].
+///
+/// [`Stream::process`]: crate::Stream::process
+pub struct OperatorStates<'a, 'd, 'scope> {
+    declarations: &'a mut Declarations<'d, 'scope>,
+}
+
+impl<'a, 'd, 'scope> OperatorStates<'a, 'd, 'scope> {
+    pub(crate) fn new(declarations: &'a mut Declarations<'d, 'scope>) -> Self {
+        OperatorStates { declarations }
+    }
+
+    /// Items that are dealt out to the workers in turn when a job is started again, with the same
+    /// number of workers or with another.
+    pub fn split_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Split)
+    }
+
+    /// Items all of which every worker gets when a job is started again.
+    ///
+    /// A worker keeps of them what it has a use for: whatever it keeps, it writes, so that an item
+    /// that all keep is there once for each of them after the next start.
+    pub fn broadcast_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Broadcast)
+    }
+}
+
+impl<K, M: Retention> std::fmt::Debug for States<'_, '_, '_, K, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (uid, retention) = (self.declarations.uid, &self.retention);
+        f.debug_struct("States").field("uid", &uid).field("retention", retention).finish()
+    }
+}
+
+impl std::fmt::Debug for OperatorStates<'_, '_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperatorStates").field("uid", &self.declarations.uid).finish()
+    }
+}
