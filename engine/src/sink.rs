@@ -29,6 +29,7 @@
 //! `highwater::testing::check_sink` puts a sink through K1 to K4.
 
 use highwater_checkpoint::Epoch;
+pub use highwater_checkpoint::dataflow::Redistribution;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::BoxError;
@@ -72,6 +73,13 @@ pub trait Sink<T>: Send + Sync + 'static {
     ///
     /// Stops the job.
     fn open(&self, run: &SinkRun, worker: usize) -> Result<Self::Writer, BoxError>;
+
+    /// Which writers get the [items](SinkWriter::items) of which when a job is started again.
+    ///
+    /// *Default*: they are dealt out, each to one.
+    fn redistribution(&self) -> Redistribution {
+        Redistribution::Split
+    }
 }
 
 /// Writes one worker's part of the output.
@@ -95,6 +103,28 @@ pub trait SinkWriter<T> {
     ///
     /// Stops the job.
     fn prepare(&mut self, epoch: Epoch) -> Result<Prepare<Self::Committable>, BoxError>;
+
+    /// What the writer has to remember from one run to the next, beside what it has made durable:
+    /// asked for after each `prepare`, and written as JSON into the metadata of the checkpoint, so
+    /// meant to be little. *Default*: nothing.
+    ///
+    /// # Errors
+    ///
+    /// Stops the job.
+    fn items(&self) -> Result<Vec<serde_json::Value>, BoxError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes in its share of the items of all writers that the checkpoint holds, as
+    /// [`Sink::redistribution`] says. Called once, before the first `write`, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// Stops the job. *Default*: that such a writer has no items.
+    fn restore(&mut self, items: Vec<serde_json::Value>) -> Result<(), BoxError> {
+        let count = items.len();
+        Err(format!("the checkpoint has {count} items of the sink, whose writer keeps none").into())
+    }
 }
 
 /// Makes what was written durable and names it; an epoch without output names nothing.

@@ -9,6 +9,10 @@
 //! is a place between two records of it. The runtime decides which worker reads which split,
 //! writes each split's offset into every checkpoint, and after a restore opens the split there.
 //!
+//! Splits are the state of a source, a list that is dealt out anew when a job is started with other
+//! workers. What a reader has to remember is part of its offset; what all must know, `discover`
+//! finds in the splits that are known, of all workers.
+//!
 //! # Contract
 //!
 //! * **S1** A reader opened at an offset that [`SplitReader::offset`] once returned yields exactly

@@ -15,9 +15,10 @@ use highwater::checkpoint::run::Run;
 use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
 use highwater::prelude::*;
+use highwater::sink::{Prepare, Redistribution, Sink, SinkRun, SinkWriter};
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::VecSource;
-use highwater::{BoxError, Summary};
+use highwater::{BoxError, Epoch, Summary};
 
 /// Yields a few records of each split a millisecond.
 #[derive(Clone)]
@@ -143,6 +144,96 @@ fn lists_are_split_or_given_to_all_when_workers_change() {
         assert!(seen.marks.values().all(|got| *got == marks), "round {round}: given to all");
         records += summary.records_in;
         marks_before = (0..workers as u64).map(|worker| round as u64 * 10 + worker).collect();
+    }
+}
+
+/// Counts what each writer of all runs has written; commits nothing.
+#[derive(Clone, Default)]
+struct CountingSink {
+    redistribution: Redistribution,
+    /// What each writer began with.
+    restored: Arc<Mutex<BTreeMap<usize, Vec<u64>>>>,
+}
+
+struct CountingWriter {
+    worker: usize,
+    count: u64,
+    restored: Arc<Mutex<BTreeMap<usize, Vec<u64>>>>,
+    /// What others have counted, in a list that is split.
+    others: Vec<u64>,
+}
+
+impl Sink<u64> for CountingSink {
+    type Committable = ();
+    type Writer = CountingWriter;
+
+    fn begin(&self, _: &SinkRun) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn commit(&self, _: &SinkRun, _: Vec<()>) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn abort(&self, _: &SinkRun) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn open(&self, _: &SinkRun, worker: usize) -> Result<CountingWriter, BoxError> {
+        let restored = Arc::clone(&self.restored);
+        Ok(CountingWriter { worker, count: 0, restored, others: Vec::new() })
+    }
+    fn redistribution(&self) -> Redistribution {
+        self.redistribution
+    }
+}
+
+impl SinkWriter<u64> for CountingWriter {
+    type Committable = ();
+
+    fn write(&mut self, batch: &mut Vec<u64>) -> Result<(), BoxError> {
+        self.count += batch.len() as u64;
+        Ok(())
+    }
+    fn prepare(&mut self, _: Epoch) -> Result<Prepare<()>, BoxError> {
+        Ok(Box::new(|| Ok(Vec::new())))
+    }
+    fn items(&self) -> Result<Vec<serde_json::Value>, BoxError> {
+        Ok([self.count].iter().chain(&self.others).map(|n| (*n).into()).collect())
+    }
+    fn restore(&mut self, items: Vec<serde_json::Value>) -> Result<(), BoxError> {
+        self.others = items.iter().map(|item| item.as_u64().unwrap()).collect();
+        self.restored.lock().unwrap().insert(self.worker, self.others.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn items_of_sinks_are_split_or_given_to_all_when_workers_change() {
+    for redistribution in [Redistribution::Split, Redistribution::Broadcast] {
+        let (store, mut records, mut restored) = (Location::memory(), 0, BTreeMap::new());
+        for workers in [2, 3, 1] {
+            let sink = CountingSink { redistribution, ..CountingSink::default() };
+            let (numbers, to_sink) = (vec![(0..3_000u64).collect(); 6], sink.clone());
+            let (source, count) =
+                (Trickle(VecSource::splits(numbers)), Arc::new(AtomicU64::new(0)));
+            let summary = job(&store, workers).execute(move |flow| {
+                let (run, count) = (Arc::clone(flow.checkpoints().run()), Arc::clone(&count));
+                let numbers = flow.source("numbers", source.clone()).inspect(move |_| {
+                    if count.fetch_add(1, Ordering::Relaxed) > 500 {
+                        run.control().request_stop();
+                    }
+                });
+                numbers.sink("count", to_sink.clone());
+            });
+            restored = std::mem::take(&mut *sink.restored.lock().unwrap());
+            if redistribution == Redistribution::Split {
+                let counted: u64 = restored.values().flatten().sum();
+                assert_eq!(counted, records, "{workers} workers: dealt out, each to one");
+            } else if records > 0 {
+                assert_eq!(restored.len(), workers);
+                assert!(restored.values().all(|all| *all == restored[&0]), "{restored:?}");
+            }
+            records += summary.unwrap().records_in;
+        }
+        assert!(!restored.is_empty(), "{redistribution:?}");
     }
 }
 

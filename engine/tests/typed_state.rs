@@ -252,7 +252,7 @@ fn all_kinds_of_state_resume_with_any_number_of_workers() {
             chain.push(1 + random.below(4));
             let case = format!("seed {seed}, workers {chain:?}");
             assert!(chain.len() < 500, "{case}: nothing gets on");
-            let stop_at = 300 + random.next_u64() % 1500;
+            let stop_at = 200 + random.next_u64() % 900;
             let stop = move |run: &Run, n: u64| {
                 if n == stop_at {
                     run.control().request_stop();
@@ -273,9 +273,9 @@ fn all_kinds_of_state_resume_with_any_number_of_workers() {
 fn all_kinds_of_state_are_taken_over_from_a_run_that_died() {
     for (from, to) in [(1, 3), (2, 1), (3, 2)] {
         let case = format!("from {from} to {to} workers");
-        let input = input(from as u64 + 10, 6_000);
+        let input = input(from as u64 + 10, 3_000);
         let (store, collected) = (Location::memory(), CollectSink::new());
-        let dies = |_: &Run, n: u64| assert!(n != 4_000, "dies on purpose");
+        let dies = |_: &Run, n: u64| assert!(n != 2_000, "dies on purpose");
         assert!(run_all_kinds((&store, from), &input, &collected, dies).is_err());
         run_all_kinds((&store, to), &input, &collected, |_, _| {}).unwrap();
         check(&collected, &input, &case);

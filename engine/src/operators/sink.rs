@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use highwater_checkpoint::dataflow::{Closed, Participant, Stash, frontier_epoch};
+use highwater_checkpoint::dataflow::{Closed, Participant, Stash, frontier_epoch, share};
 use highwater_checkpoint::metadata::{StateKind, StateSchema};
 use highwater_checkpoint::{BoxError, Epoch, Moment};
 use timely::dataflow::StreamVec;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::Shared;
-use crate::sink::{Sink, SinkRun, SinkWriter};
+use crate::sink::{Redistribution, Sink, SinkRun, SinkWriter};
 use crate::stream::{Flow, to_first_output};
 
 pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
@@ -56,6 +56,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
     let joined = checkpoints.join(&mut builder, uid, schema);
     done.probe_with(checkpoints.tail());
     let (shared, worker) = (Arc::clone(flow.shared()), flow.scope().index());
+    let restored = restored_items(flow, uid, sink.redistribution());
     builder.build_reschedule(move |capabilities| {
         let participant = joined.participant(&capabilities);
         drop(capabilities);
@@ -64,6 +65,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             run,
             worker,
             writer: None,
+            restored,
             participant,
             prepared: Arc::new(Mutex::new(Pending::new())),
             before: None,
@@ -98,6 +100,17 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
             !control.is_over()
         }
     });
+}
+
+/// What the writer of this worker gets of the items that the checkpoint holds.
+fn restored_items(
+    flow: &Flow<'_>,
+    uid: &str,
+    redistribution: Redistribution,
+) -> Vec<serde_json::Value> {
+    let restored = flow.run().start().operators.iter().find(|state| state.uid == uid);
+    let items = restored.map(|state| state.items.clone()).unwrap_or_default();
+    share(items, redistribution, flow.scope().index(), flow.scope().peers())
 }
 
 /// Once and on worker 0: looks at the target, finishes what the checkpoint lists, discards the rest.
@@ -157,6 +170,8 @@ struct Writing<T, S: Sink<T>> {
     worker: usize,
     /// None until there is something to write.
     writer: Option<S::Writer>,
+    /// Items for the writer, until it is opened.
+    restored: Vec<serde_json::Value>,
     participant: Participant<Moment>,
     prepared: Prepared<S::Committable>,
     /// Ends when what the last epoch prepared is taken up.
@@ -165,11 +180,19 @@ struct Writing<T, S: Sink<T>> {
 }
 
 impl<T: 'static, S: Sink<T>> Writing<T, S> {
+    fn open(&mut self) -> std::result::Result<(), BoxError> {
+        if self.writer.is_none() {
+            let writer = self.writer.insert(self.sink.open(&self.run, self.worker)?);
+            if !self.restored.is_empty() {
+                writer.restore(std::mem::take(&mut self.restored))?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(&mut self, batch: &mut Vec<T>) -> std::result::Result<(), BoxError> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => self.writer.insert(self.sink.open(&self.run, self.worker)?),
-        };
+        self.open()?;
+        let writer = self.writer.as_mut().expect("it was opened");
         self.shared.metrics.wrote(batch.len() as u64);
         writer.write(batch)?;
         batch.clear();
@@ -195,9 +218,13 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
 
     fn prepare(&mut self, closed: Closed) -> std::result::Result<(), BoxError> {
         let epoch = self.participant.running();
-        let prepare = match &mut self.writer {
-            Some(writer) => Some(writer.prepare(epoch)?),
-            None => None,
+        if !self.restored.is_empty() {
+            // Only a writer can tell what is still to be remembered of them.
+            self.open()?;
+        }
+        let (prepare, items) = match &mut self.writer {
+            Some(writer) => (Some(writer.prepare(epoch)?), writer.items()?),
+            None => (None, Vec::new()),
         };
         let control = Arc::clone(&self.shared.run);
         control.control().commit_pending(epoch);
@@ -206,7 +233,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             let committables = prepare.map_or_else(|| Ok(Vec::new()), |prepare| prepare());
             committables.map_err(|error| Error::Sink { uid, error })
         });
-        let empty = self.participant.state(|_| {});
+        let rest = self.participant.state(|state| state.items = items);
         let (run, uid) = (Arc::clone(&self.shared.run), self.run.uid.clone());
         let (taken_up, next) = oneshot::channel();
         let before = self.before.replace(next);
@@ -232,7 +259,7 @@ impl<T: 'static, S: Sink<T>> Writing<T, S> {
             }
             let all = snapshot(&prepared, epoch, committables).map_err(|e| failed(e.into()))?;
             let _ = taken_up.send(());
-            Ok(highwater_checkpoint::metadata::OperatorStateMetadata { committables: all, ..empty })
+            Ok(highwater_checkpoint::metadata::OperatorStateMetadata { committables: all, ..rest })
         });
         Ok(())
     }
