@@ -139,6 +139,15 @@ impl Error {
         }
     }
 
+    /// Whether the store may just be away: it did not answer, or not with a plain no.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::Refused { source, .. } => crate::store::is_exhausted(source),
+            Error::Indeterminate { .. } | Error::TooManyFailures { .. } => true,
+            _ => false,
+        }
+    }
+
     /// An [`Error::Invalid`] that says `reason`.
     pub fn invalid(reason: impl Into<String>) -> Error {
         Error::Invalid { reason: reason.into() }

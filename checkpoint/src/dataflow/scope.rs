@@ -317,7 +317,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
 fn describe(operators: &[&OperatorStateMetadata]) -> String {
     let describe = |state: &&OperatorStateMetadata| {
         let counts = [
-            (state.segments.iter().map(|segment| segment.entries).sum(), "entries"),
+            (state.segments.iter().map(|segment| segment.entries).sum(), "entries in segments"),
             (state.splits.len() as u64, "splits"),
             (state.committables.len() as u64, "prepared outputs"),
         ];

@@ -6,11 +6,13 @@
 //! no worker ever waits for the store.
 
 mod bundles;
+mod cancel;
 mod choose;
 mod control;
 mod executor;
 mod open;
 mod plan;
+mod reopen;
 mod requests;
 #[cfg(feature = "testing")]
 pub mod simulated;

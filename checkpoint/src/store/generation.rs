@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use object_store::PutMode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::retry::{Failure, Request};
 use super::{BlobStore, PutIfAbsent, layout};
@@ -26,9 +26,11 @@ use crate::metadata::Generation;
 /// How many tokens below the newest are kept: for people, who see who ran when.
 const TOKENS_KEPT: u64 = 16;
 
-/// A fencing token. Nothing reads it but people, and the put that compares it with its own.
+/// A fencing token: for people, for the put that compares it with its own, and for a process that
+/// claims again and asks whether somebody else did meanwhile.
 #[derive(Serialize)]
-struct Token {
+struct Token<'a> {
+    claimant: &'a str,
     generation: Generation,
     host: String,
     pid: u32,
@@ -114,7 +116,8 @@ impl BlobStore {
         loop {
             claimed = Generation(claimed.0 + 1);
             let name = layout::generation(claimed);
-            if let PutIfAbsent::Exists(_) = self.put_if_absent(&name, token(claimed)).await? {
+            let token = token(claimed, &self.claimant);
+            if let PutIfAbsent::Exists(_) = self.put_if_absent(&name, token).await? {
                 continue;
             }
             let newest = self.newest_generation().await?.unwrap_or(claimed);
@@ -155,6 +158,33 @@ impl BlobStore {
         }
     }
 
+    /// The newest generation after `ours` that neither this store nor its clones have claimed.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlobStore::list`].
+    pub(crate) async fn claimed_by_another(&self, ours: Generation) -> Result<Option<Generation>> {
+        #[derive(Deserialize)]
+        struct Claim {
+            claimant: String,
+        }
+        let mut newer = self.generations().await?;
+        newer.retain(|generation| *generation > ours);
+        newer.sort_unstable();
+        for generation in newer.into_iter().rev() {
+            let token = match self.get(&layout::generation(generation)).await {
+                Err(Error::Missing { .. }) => continue,
+                token => token?,
+            };
+            let claim = serde_json::from_slice::<Claim>(&token);
+            // What cannot be read is not ours.
+            if claim.map_or(true, |claim| *claim.claimant != *self.claimant) {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
     async fn generations(&self) -> Result<Vec<Generation>> {
         let names = self.list(layout::GENERATIONS).await?;
         Ok(names.iter().filter_map(|(name, _)| layout::parse_generation(name)).collect())
@@ -173,9 +203,9 @@ impl BlobStore {
     }
 }
 
-fn token(generation: Generation) -> Bytes {
+fn token(generation: Generation, claimant: &str) -> Bytes {
     let (host, pid, started_ms) = (host(), std::process::id(), now_ms());
-    let token = Token { generation, host, pid, started_ms, claim: unique() };
+    let token = Token { claimant, generation, host, pid, started_ms, claim: unique() };
     let mut json = serde_json::to_vec_pretty(&token).expect("numbers and strings are JSON");
     json.push(b'\n');
     json.into()

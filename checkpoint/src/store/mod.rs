@@ -62,6 +62,7 @@ pub use objects::{PutIfAbsent, Tail};
 pub use retry::{RetryPolicy, StoreStats};
 pub use upload::{PART_BYTES, SegmentUpload};
 
+pub(crate) use retry::is_exhausted;
 use retry::{Attempts, Counters, Request};
 
 /// The objects of one job. Cheap to clone; clones share their counters.
@@ -75,6 +76,8 @@ pub struct BlobStore {
     folder: Path,
     policy: RetryPolicy,
     counters: Arc<Counters>,
+    /// Told in tokens of generations: those that this and its clones have claimed are known by it.
+    claimant: Arc<str>,
 }
 
 impl BlobStore {
@@ -84,8 +87,7 @@ impl BlobStore {
         let separator = if root.is_empty() { "" } else { "/" };
         let folder = Path::parse(format!("{root}{separator}{}", layout::encode(job)))
             .expect("a parsed prefix and an encoded segment make a path");
-        let (policy, counters) = (RetryPolicy::default(), Arc::default());
-        BlobStore { location, folder, policy, counters }
+        BlobStore { folder, ..BlobStore::folder(location) }
     }
 
     /// The objects right at `location`: of a folder that is not a job's, such as a savepoint that
@@ -93,7 +95,8 @@ impl BlobStore {
     pub fn folder(location: Location) -> BlobStore {
         let folder = location.prefix.clone();
         let (policy, counters) = (RetryPolicy::default(), Arc::default());
-        BlobStore { location, folder, policy, counters }
+        let claimant = generation::unique().into();
+        BlobStore { location, folder, policy, counters, claimant }
     }
 
     /// The objects of the folder `name` in this one.

@@ -277,6 +277,11 @@ impl Turns {
     }
 }
 
+/// Whether `source`, of an error of a request, says that all attempts were in vain.
+pub(crate) fn is_exhausted(source: &BoxError) -> bool {
+    source.is::<Exhausted>()
+}
+
 /// The deadline passed; the source is the last failure.
 #[derive(Debug)]
 struct Exhausted {

@@ -368,18 +368,20 @@ impl<'a> Run<'a> {
             }
             Action::Finish => self.end = Some(End::Finished),
             Action::Abandon { .. } => self.end = Some(End::Abandoned),
-            Action::Failed { epoch, .. } => {
-                self.open.remove(&epoch);
-                if !self.is_closing {
-                    self.failures += 1;
-                    self.ended_ms = Some(self.now_ms);
-                }
-            }
+            Action::Failed { epoch, .. } => self.failed(epoch),
             Action::GiveUp { failures, .. } => {
                 assert_eq!(failures, self.failures);
                 assert!(failures > self.policy.tolerable_failures, "they were tolerable");
                 self.end = Some(End::Abandoned);
             }
+        }
+    }
+
+    fn failed(&mut self, epoch: Epoch) {
+        self.open.remove(&epoch);
+        if !self.is_closing {
+            self.failures += 1;
+            self.ended_ms = Some(self.now_ms);
         }
     }
 
