@@ -116,6 +116,8 @@ fn count(
         .retain(2)
         .checkpoint_store(location)
         .checkpoint_interval(Duration::from_millis(1))
+        .tolerable_failed_checkpoints(u32::MAX)
+        .restart_strategy(highwater::RestartStrategy::None)
         .execute(move |flow| {
             let _ = to_run.set(Arc::clone(flow.checkpoints().run()));
             let source = Gated { inner: VecSource::splits(input()), running: Arc::clone(&to_run) };

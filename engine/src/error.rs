@@ -1,8 +1,11 @@
 //! What can go wrong with a job, and what its user can do about it.
 
 use std::fmt;
+use std::time::Duration;
 
 use highwater_checkpoint::{BoxError, Error as CheckpointError, ErrorKind};
+
+use crate::job::RestartStrategy;
 
 /// The result of running a job.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -15,6 +18,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The dataflow, the flags or the configuration ask for something that cannot be.
     Invalid(String),
+    /// A flag, or the setting that is the same, is out of range or contradicts another.
+    Options(String),
     /// A checkpoint could not be written or restored.
     Checkpoint(CheckpointError),
     /// A source failed.
@@ -47,18 +52,42 @@ pub enum Error {
     },
     /// The workers could not be started.
     Start(String),
+    /// It has failed more often than its restart strategy allows.
+    GaveUp {
+        /// How many times it was started again.
+        restarts: u32,
+        /// From its first start to its last failure.
+        elapsed: Duration,
+        /// What set the limit.
+        strategy: RestartStrategy,
+        /// What it failed of at last.
+        last: Box<Error>,
+    },
 }
 
 impl Error {
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Invalid(_) | Error::Operator { .. } | Error::Panicked { .. } => {
-                ErrorKind::Invalid
-            }
+            Error::Invalid(_) | Error::Options(_) => ErrorKind::Invalid,
+            // What the program does wrong with one record it may do right with another.
+            Error::Operator { .. } | Error::Panicked { .. } => ErrorKind::Restart,
             Error::Checkpoint(error) => error.kind(),
+            Error::GaveUp { last, .. } => last.kind(),
             // A source or sink may fail because a service is away: starting again may help.
             Error::Source { .. } | Error::Sink { .. } | Error::Start(_) => ErrorKind::Retry,
+        }
+    }
+}
+
+impl Error {
+    /// What a program exits with that ends of this error: 2 for wrong flags, as clap does, 3 for a
+    /// job that was started again as often as it may, else 1.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::Options(_) => 2,
+            Error::GaveUp { .. } => 3,
+            _ => 1,
         }
     }
 }
@@ -66,13 +95,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Invalid(reason) => f.write_str(reason),
+            Error::Invalid(reason) | Error::Options(reason) => f.write_str(reason),
             Error::Checkpoint(error) => write!(f, "{error}"),
             Error::Source { uid, .. } => write!(f, "source {uid:?} failed"),
             Error::Sink { uid, .. } => write!(f, "sink {uid:?} failed"),
             Error::Operator { uid, .. } => write!(f, "operator {uid:?} failed"),
             Error::Panicked { worker, message } => write!(f, "worker {worker} panicked: {message}"),
             Error::Start(reason) => write!(f, "the workers could not be started: {reason}"),
+            Error::GaveUp { restarts, elapsed, strategy, .. } => write!(
+                f,
+                "gave up after {restarts} restarts in {elapsed:.1?} ({strategy}); the last failure"
+            ),
         }
     }
 }
@@ -84,7 +117,10 @@ impl std::error::Error for Error {
             Error::Source { error, .. }
             | Error::Sink { error, .. }
             | Error::Operator { error, .. } => Some(error.as_ref()),
-            Error::Invalid(_) | Error::Panicked { .. } | Error::Start(_) => None,
+            Error::GaveUp { last, .. } => Some(last),
+            Error::Invalid(_) | Error::Options(_) | Error::Panicked { .. } | Error::Start(_) => {
+                None
+            }
         }
     }
 }

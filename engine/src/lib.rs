@@ -52,9 +52,10 @@ pub mod testing;
 
 pub use error::{Error, Result};
 pub use highwater_checkpoint as checkpoint;
+pub use highwater_checkpoint::policy::{CheckpointMode, Retention};
 pub use highwater_checkpoint::run::Restore;
 pub use highwater_checkpoint::{BoxError, Epoch};
-pub use job::{Job, JobArgs, Summary};
+pub use job::{Job, JobArgs, RestartStrategy, Summary};
 pub use metrics::Metrics;
 pub use stream::{Aggregator, Data, Emit, Flow, Key, KeyedStream, Stream};
 

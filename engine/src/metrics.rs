@@ -68,6 +68,11 @@ impl Metrics {
         (total > 0).then(|| done as f64 / total as f64)
     }
 
+    /// The sources of a run that is over are read by those of the next.
+    pub(crate) fn forget_progress(&self) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn progress_cell(&self) -> Arc<ProgressCell> {
         let cell = Arc::new(ProgressCell::default());
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cell));

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use highwater::BoxError;
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::metadata::{CheckpointId, CheckpointMetadata};
 use highwater::checkpoint::run::Run;
@@ -29,6 +28,7 @@ use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, Random, VecSource};
+use highwater::{BoxError, RestartStrategy};
 
 const JOB: &str = "failing";
 
@@ -131,7 +131,9 @@ fn run(
         .retain(2)
         .checkpoint_store(location)
         .store_retries(POLICY)
-        .checkpoint_interval(Duration::from_millis(3));
+        .checkpoint_interval(Duration::from_millis(3))
+        .tolerable_failed_checkpoints(u32::MAX)
+        .restart_strategy(RestartStrategy::None);
     let outcome = job.execute(move |flow| {
         let run = Arc::clone(flow.checkpoints().run());
         *to_started.lock().unwrap() = Some(Arc::clone(&run));

@@ -22,7 +22,7 @@ use highwater::prelude::*;
 use highwater::sink::{Prepare, Sink, SinkRun, SinkWriter};
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
-use highwater::{BoxError, Epoch, Error};
+use highwater::{BoxError, Epoch, Error, RestartStrategy};
 
 /// A run that fails must be over long before this.
 const PROMPTLY: Duration = Duration::from_secs(10);
@@ -171,6 +171,7 @@ fn job(store: &Location, workers: usize) -> Job {
         .workers(workers)
         .checkpoint_store(store.clone())
         .checkpoint_interval(Duration::from_millis(2))
+        .restart_strategy(RestartStrategy::None)
 }
 
 /// Counts `input` into `sink`; `each` is called with every record's number, on any worker.

@@ -209,6 +209,19 @@ fn wrong_flags_are_a_matter_of_usage() {
         (&["--checkpoint-interval", "10"], "100ms, 10s or 5min"),
         (&["--retain", "0"], "at least 1"),
         (&["--restore", "yesterday"], "latest, none, or the id"),
+        (&["--checkpoint-timeout", "0s"], "at least 1ms"),
+        (&["--checkpoint-mode", "sometimes"], "exactly-once or at-least-once"),
+        (&["--tolerable-failed-checkpoints", "-1"], "--tolerable-failed-checkpoints"),
+        (
+            &["--max-concurrent-checkpoints", "2", "--min-pause-between-checkpoints", "1s"],
+            "up to 2 concurrent checkpoints are allowed and the minimum pause",
+        ),
+        (
+            &["--checkpoint-dir", "ck", "--fixed-delay-attempts", "2"],
+            "the restart strategy is exponential-delay: it is a parameter of fixed-delay",
+        ),
+        (&["--restart-strategy", "fixed-delay"], "there is no checkpoint directory"),
+        (&["--restore", "7"], "there is no checkpoint directory"),
     ] {
         let before = place.files();
         let output = place.run(&[&base, extra].concat());
@@ -281,6 +294,35 @@ fn text_that_is_not_utf8() {
     // No count is seen of a job that failed; what it had prepared stays hidden.
     assert_eq!(place.counts("out"), BTreeMap::new());
     assert!(before.iter().all(|(path, was)| place.files().get(path) == Some(was)));
+}
+
+/// A restart reads the same line again: it is tried as often as it may be, and said once.
+#[test]
+fn a_job_that_fails_again_and_again() {
+    let place = Place::new();
+    place.write("in/c.txt", b"good\nnot so \xff good\n");
+    let args = ["--input", "in/*.txt", "--output", "out", "--checkpoint-dir", "ck"];
+    let restarts =
+        ["--restart-strategy", "fixed-delay", "--fixed-delay-attempts", "2", "--fixed-delay-delay"];
+    let output = place.run(&[&args[..], &restarts, &["5ms"]].concat());
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.starts_with("Error: gave up after 2 restarts in "), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    for part in ["fixed-delay: at most 2 restarts", "in/c.txt, line 2: invalid UTF-8"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    print!("{text}");
+    assert_eq!(place.counts("out"), BTreeMap::new());
+    // With the file corrected it goes on from where it was.
+    place.write("in/c.txt", "good\nnot so    good\n");
+    assert!(place.resume().status.success());
+    assert_eq!(place.counts("out"), place.expected());
+
+    // Without checkpoints it would begin afresh: nothing is tried again.
+    place.write("in/c.txt", b"not so \xff good\n");
+    let output = place.run(&["--input", "in/*.txt", "--output", "other"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }
 
 #[test]

@@ -1,40 +1,71 @@
 //! Running a job: arguments, workers, signals, the status line, the end.
 
-#![expect(clippy::disallowed_methods, reason = "measures how long the job takes")]
-
 mod args;
+mod options;
 mod report;
+mod restart;
+mod restart_args;
 mod runtime;
 mod signals;
+mod stop;
+mod supervise;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use args::{DryRun, JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
+pub use restart::RestartStrategy;
+pub use restart_args::{RestartArgs, RestartStrategyName};
 
 use highwater_checkpoint::metadata::SplitMetadata;
-use highwater_checkpoint::policy::CheckpointPolicy;
-use highwater_checkpoint::run::{Restore, RestorePlan, Run, RunOptions};
+use highwater_checkpoint::policy::{CheckpointMode, Retention};
+use highwater_checkpoint::run::{CheckpointReport, Restore, RestorePlan, Run};
 use highwater_checkpoint::state::KeyGroups;
-use highwater_checkpoint::store::{BlobStore, Location, RetryPolicy};
+use highwater_checkpoint::store::{Location, RetryPolicy};
+use restart::Restarts;
+use stop::Stop;
+use supervise::Supervisor;
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::stream::Flow;
 
-/// What all workers of this process share.
+/// What all workers of this process share during a run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) run: Arc<Run>,
+    /// Of all runs of the job in this process.
     pub(crate) metrics: Arc<Metrics>,
+    so_far: SoFar,
     assignments: Mutex<BTreeMap<String, Vec<SplitMetadata>>>,
+    began_at: OnceLock<Instant>,
+}
+
+/// What the runs of a job in this process have done that are over.
+#[derive(Clone, Debug, Default)]
+struct SoFar {
+    restarts: u32,
+    /// From each failure to the next first record.
+    downtime: Duration,
+    completed: u64,
+    failed: u64,
+    bytes_written: u64,
+    stall_us_max: u64,
+    durations_ms: Vec<u64>,
+    last: Option<CheckpointReport>,
 }
 
 impl Shared {
-    pub(crate) fn new(run: Arc<Run>) -> Self {
-        Shared { run, metrics: Arc::default(), assignments: Mutex::default() }
+    fn new(run: Arc<Run>, metrics: Arc<Metrics>, so_far: SoFar) -> Self {
+        let (assignments, began_at) = (Mutex::default(), OnceLock::new());
+        Shared { run, metrics, so_far, assignments, began_at }
+    }
+
+    /// When everything was done that has to be done before the first record, if it was.
+    fn began_at(&self) -> Option<Instant> {
+        self.began_at.get().copied()
     }
 
     /// Sets the splits of source `uid`, before the first epoch begins.
@@ -68,7 +99,9 @@ pub struct Job {
     name: String,
     args: JobArgs,
     location: Option<Location>,
-    policy: RetryPolicy,
+    retries: RetryPolicy,
+    /// In place of what the flags say.
+    restart: Option<RestartStrategy>,
     key_groups: KeyGroups,
     handles_signals: bool,
 }
@@ -83,7 +116,8 @@ impl Job {
             name: name.to_owned(),
             args: JobArgs::default(),
             location: None,
-            policy: RetryPolicy::default(),
+            retries: RetryPolicy::default(),
+            restart: None,
             key_groups: KeyGroups::default(),
             handles_signals: false,
         }
@@ -136,22 +170,98 @@ impl Job {
 
     /// Sets how long requests to the store are tried.
     pub fn store_retries(mut self, policy: RetryPolicy) -> Job {
-        self.policy = policy;
+        self.retries = policy;
         self
     }
 
     /// Sets the time from one checkpoint to the next; `--checkpoint-interval`.
     ///
-    /// *Unit*: wall time, at least 1 ms. *Default*: 10 s: what a crash makes a job read again, and
-    /// how late exactly-once output appears, against a cost that at 10 s is in the noise.
+    /// *Unit*: wall time. *Default*: 10 s: what a crash makes a job read again, and how late
+    /// exactly-once output appears, against a cost that at 10 s is in the noise. *Range*: from 1 ms.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Job {
         self.args.checkpoint_interval = interval;
         self
     }
 
-    /// Sets how many completed checkpoints are kept; `--retain`. *Default*: 3. *Range*: from 1.
+    /// Sets what a restore may repeat; `--checkpoint-mode`.
+    ///
+    /// *Default*: exactly once. At least once no operator waits for the slowest of its inputs, and
+    /// what sinks have committed may hold records that come again after a restore.
+    pub fn checkpoint_mode(mut self, mode: CheckpointMode) -> Job {
+        self.args.checkpoint_mode = mode;
+        self
+    }
+
+    /// Sets the least time between the end of a checkpoint, complete or failed, and the beginning
+    /// of the next; `--min-pause-between-checkpoints`.
+    ///
+    /// *Unit*: wall time. *Default*: 0: nothing stops while a checkpoint is taken. *Range*: below
+    /// the timeout; 0 if several checkpoints may be under way.
+    pub fn min_pause_between_checkpoints(mut self, pause: Duration) -> Job {
+        self.args.min_pause_between_checkpoints = pause;
+        self
+    }
+
+    /// Sets how long a checkpoint may take before it has failed, and its changes go into the next;
+    /// `--checkpoint-timeout`.
+    ///
+    /// *Unit*: wall time. *Default*: 10 min, Flink's: what takes longer than 60 intervals is stuck.
+    /// *Range*: from 1 ms.
+    pub fn checkpoint_timeout(mut self, timeout: Duration) -> Job {
+        self.args.checkpoint_timeout = timeout;
+        self
+    }
+
+    /// Sets how many checkpoints may be under way at once; `--max-concurrent-checkpoints`.
+    ///
+    /// *Default*: 1, so that the store is not asked for more than it can take. *Range*: from 1.
+    pub fn max_concurrent_checkpoints(mut self, checkpoints: usize) -> Job {
+        self.args.max_concurrent_checkpoints = checkpoints;
+        self
+    }
+
+    /// Sets how many checkpoints in a row may fail before the job does;
+    /// `--tolerable-failed-checkpoints`.
+    ///
+    /// *Default*: 3: a store that is away for some minutes is no reason to begin again, one that
+    /// stays away must not go unnoticed. *Range*: any; `u32::MAX` for no limit.
+    pub fn tolerable_failed_checkpoints(mut self, checkpoints: u32) -> Job {
+        self.args.tolerable_failed_checkpoints = checkpoints;
+        self
+    }
+
+    /// Sets how many completed checkpoints are kept; `--retain`.
+    ///
+    /// *Default*: 3: a damaged one is no disaster then. *Range*: from 1.
     pub fn retain(mut self, checkpoints: usize) -> Job {
         self.args.retain = checkpoints;
+        self
+    }
+
+    /// Sets what becomes of the checkpoints when the job is stopped;
+    /// `--externalized-checkpoint-retention`.
+    ///
+    /// *Default*: they are retained: who stops a job mostly starts it again. Those of a job that
+    /// failed or whose input has ended are retained in any case.
+    pub fn externalized_checkpoint_retention(mut self, retention: Retention) -> Job {
+        self.args.externalized_checkpoint_retention = retention;
+        self
+    }
+
+    /// Lets the job start though its checkpoint has state of operators that the program lacks: it
+    /// is dropped, and the log says how much; `--allow-non-restored-state`.
+    ///
+    /// *Default*: no: an operator whose uid was mistyped would lose its state.
+    pub fn allow_non_restored_state(mut self) -> Job {
+        self.args.allow_non_restored_state = true;
+        self
+    }
+
+    /// Sets what to do when the job fails; `--restart-strategy` and its parameters.
+    ///
+    /// *Default*: exponential delay for a job with checkpoints, none for one without.
+    pub fn restart_strategy(mut self, strategy: RestartStrategy) -> Job {
+        self.restart = Some(strategy);
         self
     }
 
@@ -194,7 +304,11 @@ impl Job {
 
     /// Runs the dataflow that `build` makes, until its input ends or it is stopped.
     ///
-    /// `build` is called once on each worker and must make the same dataflow on each.
+    /// `build` is called once on each worker, for each [restart](RestartStrategy) again, and must
+    /// make the same dataflow each time.
+    ///
+    /// A job that was made of the program's flags ends the process itself where the error has an
+    /// [exit code](Error::exit_code) of its own.
     ///
     /// # Errors
     ///
@@ -204,11 +318,20 @@ impl Job {
         F: for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static,
     {
         let is_silent = self.args.quiet || self.args.dry_run.is_some();
-        let summary = self.execute(build)?;
-        if !is_silent {
-            report::show(&summary);
+        let is_program = self.handles_signals;
+        match self.execute(build) {
+            Ok(summary) => {
+                if !is_silent {
+                    report::show(&summary);
+                }
+                Ok(())
+            }
+            Err(error) if is_program && error.exit_code() != 1 => {
+                eprintln!("Error: {error:?}");
+                std::process::exit(error.exit_code());
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// As [`run`](Job::run), and returns what the job has done rather than print it.
@@ -223,28 +346,32 @@ impl Job {
         if !self.args.quiet {
             report::log_to_stderr();
         }
-        let started = Instant::now();
         if let Some(format) = self.args.dry_run {
             let shared = self.build_to_plan(build)?;
             let plan = planned(&shared);
             report::show_plan(&plan, format)?;
             plan.check()?;
-            return Ok(Summary::of(&shared, started.elapsed()));
+            return Ok(Summary::of_dry_run(&shared));
         }
-        let run = Run::open(self.options()?)?;
-        if let Some(id) = run.restored() {
-            tracing::info!(checkpoint = id.0, epoch = run.start().epoch.0, "restored");
-        }
-        let shared = Arc::new(Shared::new(run));
-        let start = |error: std::io::Error| Error::Start(error.to_string());
-        let listen = || signals::listen(Arc::clone(&shared.run));
-        let _signals = self.handles_signals.then(listen).transpose().map_err(start)?;
-        let report = || report::Reporter::start(Arc::clone(&shared));
-        let reporter = (!self.args.quiet).then(report).transpose().map_err(start)?;
-        let outcome = runtime::run_workers(&shared, Arc::new(build));
-        drop(reporter);
-        shared.run.withdraw_unless_begun();
-        outcome.map(|()| Summary::of(&shared, started.elapsed()))
+        let (options, strategy) = self.options()?;
+        let stop = Arc::new(Stop::default());
+        let listen = || signals::listen(Arc::clone(&stop));
+        let listener = self.handles_signals.then(listen).transpose();
+        let _listener = listener.map_err(|error| Error::Start(error.to_string()))?;
+        let supervisor = Supervisor {
+            options,
+            restarts: Restarts::new(strategy),
+            build: Arc::new(build),
+            stop,
+            quiet: self.args.quiet,
+            metrics: Arc::default(),
+            so_far: SoFar::default(),
+            last: None,
+            has_begun: false,
+            newest: None,
+            down_since: None,
+        };
+        supervisor.run()
     }
 
     /// What the job would restore if it were run, operator by operator; `--dry-run`.
@@ -272,45 +399,10 @@ impl Job {
             let there = Location::existing(text)?;
             self.location = Some(there.unwrap_or_else(Location::memory));
         }
-        let run = Run::open_to_plan(self.options()?)?;
-        let shared = Arc::new(Shared::new(run));
+        let run = Run::open_to_plan(self.options()?.0)?;
+        let shared = Arc::new(Shared::new(run, Arc::default(), SoFar::default()));
         runtime::run_workers(&shared, Arc::new(build))?;
         Ok(shared)
-    }
-
-    fn options(&self) -> Result<RunOptions> {
-        if self.name.is_empty() {
-            return Err(Error::Invalid("a job needs a name".to_owned()));
-        }
-        if self.args.workers > usize::from(self.key_groups.count()) {
-            return Err(Error::Invalid(format!(
-                "{} workers are more than the {} key groups of the job: some could never hold a key",
-                self.args.workers,
-                self.key_groups.count()
-            )));
-        }
-        let location = match (&self.location, &self.args.checkpoint_dir) {
-            (Some(location), _) => Some(location.clone()),
-            (None, Some(text)) => Some(Location::parse(text)?),
-            (None, None) => None,
-        };
-        let store = |location| BlobStore::new(location, &self.name).retry_policy(self.policy);
-        Ok(RunOptions {
-            job: self.name.clone(),
-            workers: self.args.workers,
-            key_groups: self.key_groups,
-            store: location.map(store),
-            policy: CheckpointPolicy {
-                interval: self.args.checkpoint_interval,
-                retain: self.args.retain,
-                tolerable_failures: u32::MAX,
-                ..CheckpointPolicy::default()
-            },
-            restore: self.args.restore.clone(),
-            allow_non_restored_state: false,
-            request_interval: self.args.request_interval,
-            bytes_in_flight_max: highwater_checkpoint::run::BYTES_IN_FLIGHT_MAX,
-        })
     }
 }
 

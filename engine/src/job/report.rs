@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use highwater_checkpoint::run::{CheckpointReport, RestorePlan, StateSize};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use super::{DryRun, Shared};
+use super::{DryRun, Shared, SoFar};
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 
 /// How often the live line is redrawn.
 const LINE_EVERY: Duration = Duration::from_millis(250);
@@ -47,11 +48,15 @@ pub struct Summary {
     pub outcome: Outcome,
     /// From the start of the run to its end.
     pub elapsed: Duration,
-    /// Records that sources have emitted.
+    /// How many times it was started again after a failure.
+    pub restarts: u32,
+    /// From each failure to the next beginning, added up.
+    pub downtime: Duration,
+    /// Records that sources have emitted, with those that were read again after a restart.
     pub records_in: u64,
     /// Bytes that sources have read, as far as they count them.
     pub bytes_in: u64,
-    /// Records that sinks have been given.
+    /// Records that sinks have been given, with those that were made again after a restart.
     pub records_out: u64,
     /// Records that sources have skipped as unreadable.
     pub skipped: u64,
@@ -59,6 +64,8 @@ pub struct Summary {
     pub checkpoints: u64,
     /// Bytes that they added to the store.
     pub checkpoint_bytes: u64,
+    /// Checkpoints that took too long or could not be written; each is part of a later one.
+    pub failed_checkpoints: u64,
     /// Durations of the checkpoints in their order.
     pub checkpoint_durations: Vec<Duration>,
     /// The longest time that a seal kept a worker at one go.
@@ -70,38 +77,43 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(shared: &Shared, elapsed: Duration) -> Summary {
-        let (status, metrics) = (shared.run.status(), &shared.metrics);
-        let outcome = if shared.run.is_planned() {
-            Outcome::DryRun
-        } else if shared.run.start().input_ended {
-            Outcome::HadFinished
-        } else if shared.run.control().has_drained() {
-            Outcome::Drained
-        } else if shared.run.control().is_stopping() && !shared.run.control().has_input_ended() {
-            Outcome::Stopped
-        } else {
-            Outcome::Finished
-        };
+    pub(super) fn of(
+        job: &str,
+        outcome: Outcome,
+        elapsed: Duration,
+        metrics: &Metrics,
+        state: StateSize,
+        so_far: &SoFar,
+    ) -> Summary {
         Summary {
-            job: shared.run.job().to_owned(),
+            job: job.to_owned(),
             outcome,
             elapsed,
+            restarts: so_far.restarts,
+            downtime: so_far.downtime,
             records_in: metrics.records_in(),
             bytes_in: metrics.bytes_in(),
             records_out: metrics.records_out(),
             skipped: metrics.skipped(),
-            checkpoints: status.completed(),
-            checkpoint_bytes: status.bytes_written(),
-            checkpoint_durations: status
-                .durations_ms()
-                .into_iter()
-                .map(Duration::from_millis)
+            checkpoints: so_far.completed,
+            failed_checkpoints: so_far.failed,
+            checkpoint_bytes: so_far.bytes_written,
+            checkpoint_durations: so_far
+                .durations_ms
+                .iter()
+                .map(|ms| Duration::from_millis(*ms))
                 .collect(),
-            stall_max: Duration::from_micros(status.stall_us_max()),
-            state: status.state(),
-            last_checkpoint: status.last(),
+            stall_max: Duration::from_micros(so_far.stall_us_max),
+            state,
+            last_checkpoint: so_far.last,
         }
+    }
+
+    /// Of a job that was built and not run.
+    pub(super) fn of_dry_run(shared: &Shared) -> Summary {
+        let (metrics, state) = (&shared.metrics, StateSize::default());
+        let (outcome, job) = (Outcome::DryRun, shared.run.job());
+        Summary::of(job, outcome, Duration::ZERO, metrics, state, &SoFar::default())
     }
 
     fn rate(&self, records: u64) -> HumanCount {
@@ -151,6 +163,14 @@ impl fmt::Display for Summary {
         }
         if self.skipped > 0 {
             write!(f, "\n  skipped  {} unreadable records", HumanCount(self.skipped))?;
+        }
+        if self.restarts > 0 {
+            let (restarts, downtime) = (self.restarts, self.downtime.as_secs_f64());
+            write!(f, "\n  restarts  {restarts}, down for {downtime:.1} s")?;
+        }
+        if self.failed_checkpoints > 0 {
+            let failed = self.failed_checkpoints;
+            write!(f, "\n  failed checkpoints  {failed}, each part of a later one")?;
         }
         if self.checkpoints > 0 {
             let mut sorted = self.checkpoint_durations.clone();
@@ -278,6 +298,12 @@ fn describe(shared: &Shared, last: &Sample, now: &Sample) -> String {
         let (id, bytes) = (checkpoint.id, HumanBytes(checkpoint.bytes_written));
         let duration_ms = checkpoint.duration_ms;
         text = format!("{text}  checkpoint {id} {age:.1} s ago, {bytes}, {duration_ms} ms");
+    }
+    let failed = shared.so_far.failed + shared.run.status().failed();
+    for (count, what) in [(failed, "failed"), (shared.so_far.restarts.into(), "restarts")] {
+        if count > 0 {
+            text = format!("{text}  {what} {count}");
+        }
     }
     text
 }

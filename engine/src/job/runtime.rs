@@ -1,8 +1,10 @@
 //! The workers' loop: build the dataflow, step until the run is over, leave nothing running.
 
+#![expect(clippy::disallowed_methods, reason = "notes when a run begins")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_checkpoint::Moment;
 use timely::worker::Worker;
@@ -82,6 +84,8 @@ fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) -> Resul
     for step in setup {
         step()?;
     }
+    // A run has begun once.
+    let _ = shared.began_at.set(Instant::now());
     let control = shared.run.control();
     if shared.run.start().input_ended {
         // What its sinks had prepared is committed now, and that was all that was left.

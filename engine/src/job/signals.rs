@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use highwater_checkpoint::run::Run;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+
+use super::stop::Stop;
 
 /// What a shell reports for a program that Ctrl-C ended.
 const EXIT_AT_ONCE: i32 = 130;
@@ -18,18 +19,17 @@ impl Drop for Listener {
     }
 }
 
-/// Makes the process's signals stop the run.
-pub(super) fn listen(run: Arc<Run>) -> std::io::Result<Listener> {
+/// Makes the process's signals stop the job.
+pub(super) fn listen(stop: Arc<Stop>) -> std::io::Result<Listener> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let handle = signals.handle();
     let wait = move || {
         for _ in signals.forever() {
-            if run.control().is_stopping() {
+            if !stop.ask() {
                 tracing::warn!("stopped at once; the job resumes from its last checkpoint");
                 std::process::exit(EXIT_AT_ONCE);
             }
             tracing::warn!("stopping with a last checkpoint; once more stops at once");
-            run.control().request_stop();
         }
     };
     std::thread::Builder::new().name("highwater-signals".to_owned()).spawn(wait)?;
