@@ -17,6 +17,7 @@ use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::sink::{Prepare, Redistribution, Sink, SinkRun, SinkWriter};
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
+use highwater::state::BroadcastMap;
 use highwater::testing::VecSource;
 use highwater::{BoxError, Epoch, Summary};
 
@@ -279,8 +280,12 @@ fn rule(store: &Location, workers: usize, stop_at: u64) -> Ruled {
             .with_broadcast(
                 "ruled",
                 rules,
-                move |map, (key, value): Rule| {
-                    if value % 10 == 9 {
+                move |map: &mut BroadcastMap<u32, u64>, (key, value): Rule| {
+                    if key >= 100 {
+                        // Says in which order the rules have come.
+                        let before: u64 = map.get(&key).copied().unwrap_or_default();
+                        map.insert(key, before.wrapping_mul(31).wrapping_add(value));
+                    } else if value % 10 == 9 {
                         map.remove(&key);
                     } else {
                         map.insert(key, value);

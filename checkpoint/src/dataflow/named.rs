@@ -163,3 +163,81 @@ impl std::fmt::Debug for NamedStates {
         f.debug_struct("NamedStates").field("states", &self.states.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that closes an epoch whenever it is asked, and has this many slices to a seal.
+    struct Fake {
+        running: Epoch,
+        slices: u32,
+        left: u32,
+        is_full: bool,
+    }
+
+    impl NamedState for Fake {
+        fn running(&self) -> Epoch {
+            self.running
+        }
+        fn admits(&self, epoch: Epoch) -> bool {
+            epoch <= self.running
+        }
+        fn is_full(&mut self) -> bool {
+            self.is_full
+        }
+        fn is_done(&self) -> bool {
+            false
+        }
+        fn is_sealing(&self) -> bool {
+            self.left > 0
+        }
+        fn advance(&mut self, frontier: Option<Epoch>, _: Option<Epoch>) -> Closed {
+            if self.left > 0 || frontier.is_some_and(|frontier| frontier <= self.running) {
+                return Closed::No;
+            }
+            (self.running, self.left) = (self.running.next(), self.slices);
+            Closed::Through(Epoch(self.running.0 - 1))
+        }
+        fn work(&mut self) -> Result<Again, BoxError> {
+            let again = if self.left > 0 { Again::Now } else { Again::WhenWoken };
+            self.left = self.left.saturating_sub(1);
+            Ok(again)
+        }
+    }
+
+    fn fakes(slices: [u32; 3]) -> ([Rc<RefCell<Fake>>; 3], NamedStates) {
+        let fake = |slices| Fake { running: Epoch(1), slices, left: 0, is_full: false };
+        let fakes = slices.map(|slices| Rc::new(RefCell::new(fake(slices))));
+        let states = fakes.iter().map(|fake| Rc::clone(fake) as Rc<RefCell<dyn NamedState>>);
+        (fakes.clone(), NamedStates::new(states.collect()))
+    }
+
+    #[test]
+    fn an_epoch_ends_in_all_states_or_in_none() {
+        let (fakes, mut states) = fakes([0, 7, 2]);
+        for frontier in [2, 3, 4].map(Epoch) {
+            let mut schedulings = 0;
+            while states.advance(Some(frontier), None) == Closed::No {
+                schedulings += 1;
+                states.work().unwrap();
+                let running = fakes.each_ref().map(|fake| fake.borrow().running);
+                assert!(running.iter().all(|epoch| *epoch == running[0]), "{running:?}");
+            }
+            // One slice in each, of all states together.
+            assert_eq!(schedulings, if frontier == Epoch(2) { 0 } else { 9 });
+        }
+        assert_eq!(states.running(), Epoch(4));
+    }
+
+    #[test]
+    fn records_wait_for_their_epoch_for_room_and_for_those_before_them() {
+        let (fakes, states) = fakes([0; 3]);
+        assert!(states.may_apply(Epoch(1), None));
+        assert!(states.may_apply(Epoch(1), Some(Epoch(2))));
+        assert!(!states.may_apply(Epoch(2), None), "its epoch has not begun");
+        assert!(!states.may_apply(Epoch(1), Some(Epoch(1))), "others are before it");
+        fakes[1].borrow_mut().is_full = true;
+        assert!(!states.may_apply(Epoch(1), None), "no room in one of them");
+    }
+}
