@@ -36,13 +36,13 @@ fn block_on<T>(task: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(task)
 }
 
-fn segment(uid: &str, epoch: u64) -> (SegmentMetadata, Bytes) {
+fn segment(uid: &str, worker: usize, epoch: u64) -> (SegmentMetadata, Bytes) {
     let header = SegmentHeader {
         job: JOB.into(),
         uid: uid.into(),
         kind: SegmentKind::Delta,
         generation: Generation(1),
-        worker: 0,
+        worker,
         epoch: Epoch(epoch),
         key_groups: 8,
         first_group: 0,
@@ -56,15 +56,15 @@ fn segment(uid: &str, epoch: u64) -> (SegmentMetadata, Bytes) {
     (summary.metadata(name), bytes)
 }
 
-/// A job with one checkpoint, of epoch 2, of three segments and with output to commit.
+/// A job with one checkpoint, of epoch 2, of four segments and with output to commit.
 fn original(location: &Location) -> (BlobStore, CheckpointMetadata) {
     let store = BlobStore::new(location.clone(), JOB);
     let mut operators = Vec::new();
-    for (uid, epochs) in [("count", vec![1, 2]), ("sum", vec![2])] {
+    for (uid, cut) in [("count", vec![(0, 1), (0, 2), (1, 2)]), ("sum", vec![(0, 2)])] {
         let mut state =
             OperatorStateMetadata { uid: uid.into(), ..OperatorStateMetadata::default() };
-        for epoch in epochs {
-            let (segment, bytes) = segment(uid, epoch);
+        for (worker, epoch) in cut {
+            let (segment, bytes) = segment(uid, worker, epoch);
             block_on(store.put(&segment.object, bytes)).unwrap();
             state.segments.push(segment);
         }
@@ -159,7 +159,7 @@ fn a_savepoint_that_broke_off_at_any_request_is_none_or_whole_and_can_be_taken_a
             let taken = block_on(folder::take(&healthy, &name("s"), metadata)).unwrap();
             check(&taken);
             let names: Vec<String> = contents(&place).into_keys().collect();
-            assert_eq!(names.len(), 4, "{case}: the leftovers are gone: {names:?}");
+            assert_eq!(names.len(), 5, "{case}: the leftovers are gone: {names:?}");
         }
         assert!((6..30).contains(&failed), "{failed} of the requests matter");
     }
@@ -263,7 +263,7 @@ fn a_savepoint_is_restored_from_wherever_it_was_moved() {
         let store = BlobStore::new(Location::memory(), "fork");
         let run = fork(store.clone(), Elsewhere::text(&text)).unwrap();
         assert_eq!(run.restored(), Some(metadata.id), "{text}");
-        assert_eq!(segments(&store, run.start()).len(), 3, "{text}");
+        assert_eq!(segments(&store, run.start()).len(), 4, "{text}");
     }
     assert!(root.path().join("moved").join(METADATA).exists());
 }
