@@ -78,6 +78,7 @@
 pub mod coordinator;
 pub mod dataflow;
 pub mod error;
+pub mod inspect;
 pub mod metadata;
 pub mod pacing;
 pub mod policy;

@@ -88,7 +88,7 @@ async fn piece(
     let mut upload: SegmentUpload = store.writer(&object);
     loop {
         let last = groups_of(segments, indexes, first, last_group, memory_bytes, unpacked);
-        for (group, chain) in read(store, segments, indexes, first..last + 1).await? {
+        for (group, chain) in read_chains(store, segments, indexes, first..last + 1).await? {
             for block in fold_group(&chain, Removed::Drop) {
                 writer.block(group, &block);
             }
@@ -113,6 +113,17 @@ fn packed(block: &crate::segment::BlockEntry) -> u64 {
 
 fn unpacked(block: &crate::segment::BlockEntry) -> u64 {
     u64::from(block.raw_len)
+}
+
+/// The last of the groups from `first` on that may be in memory together, at least `first`.
+pub(crate) fn last_in_memory(
+    segments: &[SegmentMetadata],
+    indexes: &[SegmentIndex],
+    first: u16,
+    last_group: u16,
+) -> u16 {
+    let bytes = FoldLimits::default().memory_bytes;
+    groups_of(segments, indexes, first, last_group, bytes, unpacked)
 }
 
 /// The last of the groups from `first` on that have at most `bytes_max` together, at least `first`.
@@ -150,7 +161,7 @@ fn groups_of(
 
 /// The blocks of `groups` by group; one list per segment, oldest first. What a newer base hides is
 /// left out: it may hold keys that were removed before that base was cut.
-async fn read(
+pub(crate) async fn read_chains(
     store: &BlobStore,
     segments: &[SegmentMetadata],
     indexes: &[SegmentIndex],

@@ -38,7 +38,7 @@ pub(crate) async fn load(
 }
 
 /// The parts of `segment` within `owned` that no base in `newer` covers.
-pub(super) fn visible(
+pub(crate) fn visible(
     segment: &SegmentMetadata,
     newer: &[SegmentMetadata],
     owned: &Range<u16>,
@@ -85,7 +85,7 @@ pub(crate) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Resul
 }
 
 /// Where the bytes `range` of a segment are in its object.
-fn within(segment: &SegmentMetadata, range: Range<u64>) -> Result<Range<u64>> {
+pub(crate) fn within(segment: &SegmentMetadata, range: Range<u64>) -> Result<Range<u64>> {
     let offset = segment.offset.unwrap_or(0);
     match (range.start.checked_add(offset), range.end.checked_add(offset)) {
         (Some(start), Some(end)) => Ok(start..end),

@@ -3,5 +3,5 @@
 mod fold;
 mod load;
 
-pub(crate) use fold::{FoldLimits, fold};
-pub(crate) use load::{index, load};
+pub(crate) use fold::{FoldLimits, fold, last_in_memory, read_chains};
+pub(crate) use load::{index, load, visible, within};

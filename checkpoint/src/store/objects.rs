@@ -221,6 +221,22 @@ impl BlobStore {
         Ok(names)
     }
 
+    /// The names of the folders right in the folder `folder`, in order.
+    pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let path = self.path(folder)?;
+        let mut attempts = self.attempts(folder, Request::Read);
+        let found = loop {
+            match attempts.attempt(self.objects().list_with_delimiter(Some(&path))).await {
+                Ok(found) => break found.common_prefixes,
+                Err(failure) => attempts.pause_or_fail(failure).await?,
+            }
+        };
+        let last = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
+        let mut names: Vec<_> = found.iter().filter_map(last).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Deletes an object; one that is gone already is a success.
     ///
     /// # Errors
