@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use highwater::checkpoint::metadata::CheckpointMetadata;
 use highwater::checkpoint::run::Run;
 use highwater::checkpoint::state::KeyGroups;
-use highwater::checkpoint::store::Location;
+use highwater::checkpoint::store::{BlobStore, Location, layout};
 use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
@@ -131,6 +132,58 @@ fn count(
 
 fn nothing(_: &Run, _: u64) {}
 
+/// The checkpoints of the job that are there, as their names and contents.
+struct Store {
+    store: BlobStore,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Store {
+    fn of(location: &Location) -> Store {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Store { store: BlobStore::new(location.clone(), "rescale"), runtime }
+    }
+
+    fn newest(&self) -> CheckpointMetadata {
+        let names = self.runtime.block_on(self.store.list(layout::CHECKPOINTS)).unwrap();
+        let newest = names.iter().filter_map(|(name, _)| layout::parse_checkpoint(name)).max();
+        let name = layout::checkpoint(newest.unwrap());
+        let bytes = self.runtime.block_on(self.store.get(&name)).unwrap();
+        CheckpointMetadata::from_bytes(&name, &bytes).unwrap()
+    }
+
+    fn put(&self, metadata: &CheckpointMetadata) {
+        let (name, bytes) = (layout::checkpoint(metadata.id), metadata.to_bytes());
+        self.runtime.block_on(self.store.put(&name, bytes.into())).unwrap();
+    }
+
+    fn digest(&self) -> Option<String> {
+        let newest = self.newest();
+        let state = newest.operators.iter().find(|state| state.uid == "count").unwrap();
+        state.digest.map(|digest| digest.to_string())
+    }
+}
+
+/// The digest by its definition, of what a plain loop counts.
+fn digest_of(input: &[Vec<String>]) -> String {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    input.iter().flatten().for_each(|key| *counts.entry(key).or_default() += 1);
+    let hash = |(key, count): (&str, u64)| {
+        let encoded = [&(key.len() as u64).to_le_bytes()[..], key.as_bytes()].concat();
+        let seed = twox_hash::XxHash3_64::oneshot(&encoded);
+        twox_hash::XxHash3_128::oneshot_with_seed(seed, &count.to_le_bytes())
+    };
+    format!("{:032x}", counts.into_iter().map(hash).fold(0, u128::wrapping_add))
+}
+
+fn stop_at(at: u64) -> impl Fn(&Run, u64) + Clone + Send + Sync + 'static {
+    move |run, n| {
+        if n == at {
+            run.control().request_stop();
+        }
+    }
+}
+
 const ALL: [Emit; 3] = [Emit::EachUpdate, Emit::LastPerStep, Emit::AtEnd];
 
 #[test]
@@ -201,4 +254,54 @@ fn workers_change_in_every_run() {
             }
         }
     }
+}
+
+/// Whatever workers there were on the way, state of the same input has the same digest.
+#[test]
+fn the_digest_does_not_depend_on_the_number_of_workers() {
+    let input = input(3);
+    let digests = [&[1][..], &[2, 3, 1]].map(|chain| {
+        let (store, collected) = (Location::memory(), Collected::new());
+        for (run, workers) in chain.iter().enumerate() {
+            let at = if run + 1 == chain.len() { u64::MAX } else { RECORDS / 4 };
+            let this = (&store, *workers, 128);
+            count(this, &input, Emit::EachUpdate, &collected, stop_at(at)).unwrap();
+        }
+        Store::of(&store).digest()
+    });
+    assert_eq!(digests[0], Some(digest_of(&input)));
+    assert_eq!(digests[1], digests[0]);
+}
+
+/// Entries that are whole, but not those that the checkpoint means.
+#[test]
+fn a_checkpoint_with_another_digest_than_its_entries_is_refused() {
+    let (input, location, collected) = (input(4), Location::memory(), Collected::new());
+    let run = |workers, at| {
+        count((&location, workers, 128), &input, Emit::EachUpdate, &collected, stop_at(at))
+    };
+    run(2, RECORDS / 3).unwrap();
+    let store = Store::of(&location);
+    let (mut newest, right) = (store.newest(), store.digest().unwrap());
+    let other = "0123456789abcdef0123456789abcdef";
+    for state in &mut newest.operators {
+        state.digest = state.digest.map(|_| other.parse().unwrap());
+    }
+    store.put(&newest);
+    let error = run(3, u64::MAX).unwrap_err();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    for part in ["\"count\"", other, &right, &format!("checkpoint {}", newest.id)] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    // Those of before the digest was invented are read as they are.
+    let mut newest = store.newest();
+    newest.operators.iter_mut().for_each(|state| state.digest = None);
+    store.put(&newest);
+    run(3, u64::MAX).unwrap();
+    assert_eq!(store.digest(), Some(digest_of(&input)));
 }

@@ -9,6 +9,7 @@ use crate::metadata::{
     OperatorStateMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema, live_segments,
 };
 use crate::policy::{CheckpointPolicy, ms};
+use crate::state::StateDigest;
 use crate::time::Epoch;
 
 /// What does not change during a run.
@@ -122,6 +123,8 @@ struct Operator {
     segments: Vec<SegmentMetadata>,
     /// Live entries, as the checkpoint says that the run began with.
     entries: Option<u64>,
+    /// That of the live entries, likewise.
+    digest: Option<StateDigest>,
     /// Splits, committables and items as each worker last said.
     by_worker: BTreeMap<usize, OperatorStateMetadata>,
     folding: BTreeSet<String>,
@@ -138,6 +141,7 @@ impl Coordinator {
                 schema: state.schema.clone(),
                 segments: state.segments.clone(),
                 entries: state.entries,
+                digest: state.digest,
                 ..Operator::default()
             };
             (state.uid.clone(), operator)
@@ -538,6 +542,13 @@ impl Operator {
         self.by_worker.values().map(|state| state.entries).sum()
     }
 
+    fn digest(&self, workers: usize) -> Option<StateDigest> {
+        if self.by_worker.len() < workers {
+            return self.digest;
+        }
+        self.by_worker.values().map(|state| state.digest).sum()
+    }
+
     fn metadata(&mut self, uid: &str, workers: usize) -> OperatorStateMetadata {
         self.segments = live_segments(std::mem::take(&mut self.segments));
         OperatorStateMetadata {
@@ -545,6 +556,7 @@ impl Operator {
             schema: self.schema.clone(),
             entries: self.entries(workers),
             segments: self.segments.clone(),
+            digest: self.digest(workers),
             splits: self.by_worker.values().flat_map(|state| state.splits.clone()).collect(),
             committables: self
                 .by_worker

@@ -678,3 +678,31 @@ fn what_is_being_folded_is_not_deleted() {
 fn a_fold_of_an_operator_that_nobody_knows_is_ignored() {
     job().folded(&["a"], Some(vec![base("fold", 1)]));
 }
+
+#[test]
+fn the_digest_of_an_operator_is_the_sum_of_what_its_workers_have() {
+    let mut job = job();
+    let digest = |n: u8| crate::state::StateDigest::of_entry(&[n], &[n]);
+    let mut checkpoint = |id, epoch, parts: &[Option<u8>]| {
+        job.time(epoch * INTERVAL_MS);
+        for (worker, part) in parts.iter().enumerate() {
+            let state = OperatorStateMetadata {
+                uid: "count".into(),
+                digest: part.map(digest),
+                ..OperatorStateMetadata::default()
+            };
+            let (epoch, stall_us) = (Epoch(epoch), 0);
+            job.step(Event::Acknowledged(Acknowledgement { epoch, worker, state, stall_us }));
+        }
+        job.durable(epoch + 1, 0);
+        let found = job.written.as_ref().expect("it is written").operators[0].digest;
+        job.written(id, epoch);
+        found
+    };
+    let sum = |parts: &[u8]| Some(parts.iter().map(|n| digest(*n)).sum());
+    assert_eq!(checkpoint(2, 1, &[Some(1), Some(2)]), sum(&[1, 2]));
+    // Each says what it has, not what is new.
+    assert_eq!(checkpoint(3, 2, &[Some(3), Some(2)]), sum(&[3, 2]));
+    assert_eq!(checkpoint(4, 3, &[Some(3), None]), None, "one part is not known");
+    assert_eq!(checkpoint(5, 4, &[Some(3), Some(5)]), sum(&[3, 5]));
+}

@@ -25,14 +25,15 @@ use tokio::sync::mpsc as queue;
 use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind};
+use crate::recovery::LoadedBlock;
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
 use crate::segment::EntryBlock;
 use crate::state::{Codec, KeyedTable, SealSlice};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime};
 
-/// Slots scanned between two looks at the clock: about 60 us when every entry is captured.
-const SLICE_SLOTS: usize = 4096;
+/// Work between two looks at the clock, in the table's units: about 60 us.
+const SLICE_WORK: usize = 4096;
 
 /// How long one scheduling may spend on a seal. Short beside the 5 ms that a worker may stall,
 /// long beside the scheduling itself, so that a seal ends soon on a busy worker.
@@ -246,7 +247,7 @@ where
         let run = self.participant.run();
         let (start, mut ready) = (run.now(), Vec::new());
         let slice = loop {
-            let slice = self.table.seal_slice(SLICE_SLOTS, |group, block| {
+            let slice = self.table.seal_slice(SLICE_WORK, |group, block| {
                 ready.push((group, block));
             })?;
             if slice == SealSlice::Done || run.now().saturating_sub(start) >= SLICE_BUDGET {
@@ -266,7 +267,11 @@ where
         }
         if let Some(Sealing { sealed, snapshot, stall, blocks, .. }) = self.sealing.take() {
             let _ = blocks.send(Captured::All);
-            let work = async move { snapshot.await.map_err(task_failed)? };
+            let digest = self.table.digest();
+            let work = async move {
+                let state = snapshot.await.map_err(task_failed)??;
+                Ok(OperatorStateMetadata { digest, ..state })
+            };
             self.participant.submit(sealed, stall.as_micros() as u64, work);
         }
         // The next epoch may have closed already.
@@ -300,29 +305,45 @@ where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
-    let key_groups = run.key_groups();
-    run.load(uid, table.owned_groups(), |object, group, block| {
-        let undecodable = |what: &str, error: BoxError| {
-            Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
-        };
-        table.reserve(group, block.len());
-        for (key, value) in block {
-            let key = <C as Codec<K>>::decode(key).map_err(|error| undecodable("a key", error))?;
-            let value = value.map(<C as Codec<V>>::decode).transpose();
-            let value = value.map_err(|error| undecodable("a value", error))?;
-            let hash = table.hash_of(&key);
-            let now = key_groups.of_hash(hash);
-            if now != group {
-                let reason = format!(
-                    "a key of group {group} now hashes to group {now}: its type's `Hash` has changed"
-                );
-                return Err(Error::corrupt(object, reason));
-            }
-            table.restore(hash, key, value);
-        }
-        Ok(())
-    })?;
+    run.load(uid, table.owned_groups(), |loaded| restore_block(&mut table, &loaded))?;
+    run.restored_part(uid, table.digest())?;
     Ok(table)
+}
+
+fn restore_block<K, V, C>(table: &mut KeyedTable<K, V, C>, loaded: &LoadedBlock<'_>) -> Result<()>
+where
+    K: Eq + Hash,
+    C: Codec<K> + Codec<V>,
+{
+    let LoadedBlock { object, group, block, .. } = *loaded;
+    let undecodable = |what: &str, error: BoxError| {
+        Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
+    };
+    if loaded.is_oldest {
+        table.reserve(group, loaded.group_entries);
+    }
+    let key_groups = table.key_groups();
+    for (key_bytes, value_bytes) in block {
+        let key = <C as Codec<K>>::decode(key_bytes);
+        let key = key.map_err(|error| undecodable("a key", error))?;
+        let value = value_bytes.map(<C as Codec<V>>::decode).transpose();
+        let value = value.map_err(|error| undecodable("a value", error))?;
+        let hash = table.hash_of(&key);
+        let now = key_groups.of_hash(hash);
+        if now != group {
+            let reason = format!(
+                "a key of group {group} now hashes to group {now}: its type's `Hash` has changed"
+            );
+            return Err(Error::corrupt(object, reason));
+        }
+        let encoded = Some((key_bytes, value_bytes.unwrap_or_default()));
+        match value {
+            Some(value) if loaded.is_oldest => table.restore_new(hash, key, value, encoded),
+            None if loaded.is_oldest => {}
+            value => table.restore_from(hash, key, value, encoded),
+        }
+    }
+    Ok(())
 }
 
 impl<T: Timestamp, K, V, C> std::fmt::Debug for KeyedState<T, K, V, C> {

@@ -21,6 +21,7 @@ pub use codec::FORMAT_VERSION;
 pub(crate) use codec::tests::fixture;
 pub use reachability::{garbage, live_segments, segments_of_group};
 
+use crate::state::StateDigest;
 use crate::time::Epoch;
 
 /// Number of a completed checkpoint within its job: dense, from 1.
@@ -139,6 +140,10 @@ pub struct OperatorStateMetadata {
     /// Keyed state, oldest first: a newer segment's entries win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentMetadata>,
+    /// Of all live entries that the segments say; none in checkpoints older than this field, and
+    /// where entries do not encode to the same bytes each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<StateDigest>,
     /// What a source has read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitMetadata>,

@@ -188,6 +188,7 @@ mod tests {
 
     use super::*;
     use crate::metadata::{Generation, SegmentKind};
+    use crate::recovery::LoadedBlock;
     use crate::store::Location;
     use crate::time::Epoch;
 
@@ -234,8 +235,9 @@ mod tests {
 
     async fn load(store: &BlobStore, segments: &[SegmentMetadata]) -> Entries {
         let mut entries = Entries::new();
-        let take = |_: &str, group: u16, block: &EntryBlock| {
-            for (key, value) in block {
+        let take = |loaded: LoadedBlock<'_>| {
+            let group = loaded.group;
+            for (key, value) in loaded.block {
                 let key = u32::from_le_bytes(key.try_into().unwrap());
                 match value {
                     Some(value) => {
@@ -247,7 +249,7 @@ mod tests {
             }
             Ok(())
         };
-        super::super::load(store, segments, 0..GROUPS, take).await.unwrap();
+        crate::recovery::load(store, segments, 0..GROUPS, take).await.unwrap();
         entries
     }
 

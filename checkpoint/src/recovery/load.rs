@@ -1,5 +1,6 @@
 //! Loads the key groups of one worker from the segments of a checkpoint.
 
+use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
@@ -16,20 +17,41 @@ const RANGE_BYTES_MAX: u64 = 8 << 20;
 /// Ranges that are fetched while one is decoded: hides the store's latency, bounds memory.
 const RANGES_AHEAD: usize = 4;
 
+/// Some entries of a key group, as [`load`] hands them out.
+pub(crate) struct LoadedBlock<'a> {
+    pub(crate) object: &'a str,
+    pub(crate) group: u16,
+    pub(crate) block: &'a EntryBlock,
+    /// Entries of the group in the segment, of which these are some.
+    pub(crate) group_entries: usize,
+    /// Whether the segment is the oldest that has entries of the group: no key was there before.
+    pub(crate) is_oldest: bool,
+}
+
 /// Hands out the blocks of `owned`, for each group in the order oldest first; blocks that a newer
 /// base hides are not read.
 pub(crate) async fn load(
     store: &BlobStore,
     segments: &[SegmentMetadata],
     owned: Range<u16>,
-    mut take: impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+    mut take: impl FnMut(LoadedBlock<'_>) -> Result<()>,
 ) -> Result<()> {
+    let mut oldest = BTreeMap::new();
     for (at, segment) in segments.iter().enumerate() {
         let parts = visible(segment, &segments[at + 1..], &owned);
         if parts.is_empty() {
             continue;
         }
         let index = index(store, segment).await?;
+        let mut sizes: BTreeMap<u16, usize> = BTreeMap::new();
+        for block in index.blocks() {
+            *sizes.entry(block.group).or_default() += block.entries as usize;
+        }
+        let mut take = |object: &str, group: u16, block: &EntryBlock| {
+            let group_entries = sizes.get(&group).copied().unwrap_or_default();
+            let is_oldest = *oldest.entry(group).or_insert(at) == at;
+            take(LoadedBlock { object, group, block, group_entries, is_oldest })
+        };
         for groups in parts {
             read_groups(store, segment, &index, groups, &mut take).await?;
         }

@@ -4,4 +4,4 @@ mod fold;
 mod load;
 
 pub(crate) use fold::{FoldLimits, fold, last_in_memory, read_chains};
-pub(crate) use load::{index, load, visible, within};
+pub(crate) use load::{LoadedBlock, index, load, visible, within};

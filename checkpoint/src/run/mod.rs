@@ -14,6 +14,7 @@ mod open;
 mod plan;
 mod reopen;
 mod requests;
+mod restored;
 #[cfg(feature = "testing")]
 pub mod simulated;
 mod snapshots;
@@ -120,6 +121,7 @@ pub struct Run {
     planned: Option<Mutex<BTreeMap<String, StateSchema>>>,
     snapshots: snapshots::Shared,
     folding: tokio::sync::Mutex<()>,
+    restored_parts: Mutex<restored::Restored>,
 }
 
 impl Run {

@@ -79,6 +79,7 @@ impl Run {
             planned: None,
             snapshots,
             folding: tokio::sync::Mutex::default(),
+            restored_parts: Mutex::default(),
         }))
     }
 
@@ -125,6 +126,7 @@ impl Run {
             planned: Some(Mutex::default()),
             snapshots,
             folding: tokio::sync::Mutex::default(),
+            restored_parts: Mutex::default(),
         }))
     }
 }

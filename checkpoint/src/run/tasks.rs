@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{
     CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema,
 };
-use crate::recovery;
-use crate::segment::{EntryBlock, SegmentHeader};
+use crate::recovery::{self, LoadedBlock};
+use crate::segment::SegmentHeader;
 use crate::store::layout::{self, SegmentMaker, SegmentName};
 use crate::store::{BlobStore, PutIfAbsent};
 use crate::time::Epoch;
@@ -53,7 +53,7 @@ impl Run {
     }
 
     /// Says which checkpoint an object belongs to that cannot be read, and which do without it.
-    fn damaged(&self, uid: &str, error: Error) -> Error {
+    pub(super) fn damaged(&self, uid: &str, error: Error) -> Error {
         let (Error::Corrupt { object, .. } | Error::Missing { object }) = &error else {
             return error;
         };
@@ -86,7 +86,7 @@ impl Run {
         &self,
         uid: &str,
         owned: Range<u16>,
-        take: impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+        take: impl FnMut(LoadedBlock<'_>) -> Result<()>,
     ) -> Result<()> {
         let state = self.start.operators.iter().find(|state| state.uid == uid);
         match state {

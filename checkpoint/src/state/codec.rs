@@ -7,6 +7,8 @@ use crate::error::BoxError;
 /// Encodes values of `T` and decodes them again.
 ///
 /// Contract: equal keys encode to equal bytes, because segments are folded by the bytes of keys.
+/// Values should: those that do not, such as a `HashMap` after a restore, are stored and restored
+/// rightly, but leave their operator without a digest until its next base.
 pub trait Codec<T> {
     /// The name that metadata records; a checkpoint is restored only with the same.
     const NAME: &'static str;

@@ -42,7 +42,7 @@ pub(super) struct Parts<E> {
     /// Position of the first owned group.
     first: usize,
     directory: Vec<u32>,
-    parts: Vec<Part<E>>,
+    all: Vec<Part<E>>,
 }
 
 /// A table, and which of its buckets hold changes.
@@ -133,8 +133,12 @@ impl<E> Parts<E> {
             buckets_max: buckets_max::<E>(),
             depth: 0,
             directory: (0..u32::from(count)).collect(),
-            parts: (0..count).map(|group| Part::new(group, 0, 0)).collect(),
+            all: (0..count).map(|group| Part::new(group, 0, 0)).collect(),
         }
+    }
+
+    pub(super) fn key_groups(&self) -> KeyGroups {
+        self.key_groups
     }
 
     pub(super) fn owned(&self) -> &Range<u16> {
@@ -150,12 +154,12 @@ impl<E> Parts<E> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Part<E>> {
-        self.parts.iter()
+        self.all.iter()
     }
 
     /// The part of that number; parts are not in the order of their groups.
     pub(super) fn get(&self, number: usize) -> Option<&Part<E>> {
-        self.parts.get(number)
+        self.all.get(number)
     }
 
     /// How far a walk over the directory has to go.
@@ -170,7 +174,7 @@ impl<E> Parts<E> {
 
     /// The position behind the part at `position`, and whether another group begins there.
     pub(super) fn next(&self, position: usize) -> (usize, bool) {
-        let depth = self.parts[self.at(position)].depth;
+        let depth = self.all[self.at(position)].depth;
         let next = position + (1 << (self.depth - depth));
         (next, next.is_multiple_of(1 << self.depth))
     }
@@ -189,8 +193,8 @@ impl<E> Parts<E> {
         is_changed: bool,
         rehash: impl Fn(&E) -> u64,
     ) -> usize {
-        debug_assert!(!self.parts[number].is_full(), "`grow` comes before");
-        self.parts[number].put(hash, entry, is_changed, rehash)
+        debug_assert!(!self.all[number].is_full(), "`grow` comes before");
+        self.all[number].put(hash, entry, is_changed, rehash)
     }
 
     /// Makes room in a part, which may be by splitting it. Returns by how many bits positions have
@@ -201,7 +205,7 @@ impl<E> Parts<E> {
         hash: impl Fn(&E) -> u64,
         is_changed: impl Fn(&E) -> bool,
     ) -> u32 {
-        let old = &mut self.parts[number];
+        let old = &mut self.all[number];
         let (group, depth, sealed) = (old.group, old.depth, old.sealed);
         let buckets = old.buckets();
         let mut entries = std::mem::take(&mut old.entries);
@@ -214,14 +218,14 @@ impl<E> Parts<E> {
                 let is_changed = is_changed(&entry);
                 part.put(hash(&entry), entry, is_changed, &hash);
             }
-            self.parts[number] = part;
+            self.all[number] = part;
             return 0;
         }
         let deeper = u32::from(depth == self.depth);
         if deeper == 1 {
             self.deepen();
         }
-        let other = self.parts.len();
+        let other = self.all.len();
         // Each could take all, for a hash may spread badly.
         let mut halves =
             [number, other].map(|n| Part::with_capacity((group, depth + 1, sealed), full, n));
@@ -231,8 +235,8 @@ impl<E> Parts<E> {
             halves[half].put(hash_of_entry, entry, is_changed, &hash);
         }
         let [lower, upper] = halves;
-        self.parts[number] = lower;
-        self.parts.push(upper);
+        self.all[number] = lower;
+        self.all.push(upper);
         self.point_to_upper(number, other, depth + 1);
         deeper
     }
@@ -240,11 +244,11 @@ impl<E> Parts<E> {
     /// Makes room for `entries` in a group that is empty.
     pub(super) fn reserve(&mut self, group: u16, entries: usize) {
         let number = self.at(usize::from(group) << self.depth);
-        let part = &self.parts[number];
+        let part = &self.all[number];
         if !part.entries.is_empty() || part.depth > 0 {
             return;
         }
-        let (sealed, largest) = (part.sealed, self.buckets_max / 8 * 5);
+        let (sealed, largest) = (part.sealed, self.buckets_max / 2);
         let wanted = entries.div_ceil(largest).next_power_of_two().ilog2();
         let mut depth = 0;
         while depth < wanted && self.can_split(depth) {
@@ -255,23 +259,24 @@ impl<E> Parts<E> {
             let span = 1 << (self.depth - depth);
             let start = usize::from(group) << self.depth;
             for at in (start..start + (1 << self.depth)).step_by(span).skip(1).step_by(2) {
-                let other = self.parts.len();
-                self.parts.push(Part::new(group, depth, sealed));
+                let other = self.all.len();
+                self.all.push(Part::new(group, depth, sealed));
                 self.directory[at..at + span].fill(other as u32);
             }
         }
         let share = entries >> depth;
         // Six standard deviations, and what `with_capacity` keeps back.
         let capacity = (share + 6 * share.isqrt() + 8) * 4 / 3;
+        let capacity = capacity.min(self.buckets_max / 8 * 7);
         let start = usize::from(group) << self.depth;
         for at in (start..start + (1 << self.depth)).step_by(1 << (self.depth - depth)) {
             let number = self.at(at);
-            self.parts[number] = Part::with_capacity((group, depth, sealed), capacity, number);
+            self.all[number] = Part::with_capacity((group, depth, sealed), capacity, number);
         }
     }
 
     fn can_split(&self, depth: u32) -> bool {
-        let is_needed = self.directory.len() < POSITIONS_PER_PART_MAX * self.parts.len();
+        let is_needed = self.directory.len() < POSITIONS_PER_PART_MAX * self.all.len();
         depth < self.depth || (self.depth < DEPTH_MAX && is_needed)
     }
 
@@ -290,7 +295,7 @@ impl<E> Parts<E> {
 
     /// Gives the upper half of the positions of a part, which is split at bit `depth`, to another.
     fn point_to_upper(&mut self, lower: usize, upper: usize, depth: u32) {
-        let group = usize::from(self.parts[lower].group) << self.depth;
+        let group = usize::from(self.all[lower].group) << self.depth;
         let span = 1 << (self.depth - depth);
         for at in (group..group + (1 << self.depth)).step_by(span).skip(1).step_by(2) {
             if self.directory[at] == lower as u32 {
@@ -305,13 +310,119 @@ impl<E> Index<usize> for Parts<E> {
 
     #[inline]
     fn index(&self, number: usize) -> &Part<E> {
-        &self.parts[number]
+        &self.all[number]
     }
 }
 
 impl<E> IndexMut<usize> for Parts<E> {
     #[inline]
     fn index_mut(&mut self, number: usize) -> &mut Part<E> {
-        &mut self.parts[number]
+        &mut self.all[number]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::stable_hash;
+
+    fn parts(groups: u16, owned: Range<u16>, buckets_max: usize) -> Parts<u64> {
+        let mut parts = Parts::new(KeyGroups::new(groups).unwrap(), owned);
+        parts.buckets_max = buckets_max;
+        parts
+    }
+
+    fn insert(parts: &mut Parts<u64>, key: u64, hash: impl Fn(&u64) -> u64) {
+        loop {
+            let at = parts.of_hash(hash(&key));
+            if !parts[at].is_full() {
+                parts.put((at, hash(&key)), key, key.is_multiple_of(3), hash);
+                return;
+            }
+            parts.grow(at, &hash, |key| key.is_multiple_of(3));
+        }
+    }
+
+    /// Each part is come by once, in the order of groups, and each key is where its hash says.
+    fn check(parts: &Parts<u64>, keys: u64, hash: impl Fn(&u64) -> u64) {
+        let (mut position, mut seen, mut groups) = (0, Vec::new(), Vec::new());
+        while position < parts.positions() {
+            let at = parts.at(position);
+            seen.push(at);
+            assert_eq!(usize::from(parts[at].group), parts.group_at(position));
+            let (next, ends_group) = parts.next(position);
+            if ends_group {
+                groups.push(parts.group_at(position));
+            }
+            position = next;
+        }
+        assert!(groups.into_iter().eq(0..parts.owned().len()));
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..parts.iter().count()));
+        assert_eq!(parts.iter().map(|part| part.entries.len()).sum::<usize>() as u64, keys);
+        for key in 0..keys {
+            let part = &parts[parts.of_hash(hash(&key))];
+            let bucket = part.entries.find_bucket_index(within_part(hash(&key)), |k| *k == key);
+            let bucket = bucket.unwrap();
+            assert_eq!(part.changed[bucket / 64] >> (bucket % 64) & 1 == 1, key.is_multiple_of(3));
+        }
+    }
+
+    #[test]
+    fn no_part_grows_beyond_its_bound() {
+        for (groups, owned) in [(1, 0..1), (7, 0..7), (64, 0..64)] {
+            let mut parts = parts(groups, owned, 64);
+            for key in 0..20_000 {
+                insert(&mut parts, key, stable_hash);
+            }
+            check(&parts, 20_000, stable_hash);
+            assert!(parts.iter().all(|part| part.buckets() <= 64));
+            assert!(parts.positions() <= POSITIONS_PER_PART_MAX * parts.iter().count());
+        }
+    }
+
+    #[test]
+    fn a_worker_holds_only_its_groups() {
+        let groups = KeyGroups::new(128).unwrap();
+        let mut parts = parts(128, 37..73, 32);
+        let hash = |key: &u64| {
+            // Moved into an owned group.
+            let hash = stable_hash(key);
+            let group = 37 + hash % 36;
+            let high = (group << 32).div_ceil(128) + (hash >> 40) % (1 << 25);
+            high << 32 | hash & 0xffff_ffff
+        };
+        for key in 0..5000 {
+            assert!((37..73).contains(&groups.of_hash(hash(&key))));
+            insert(&mut parts, key, hash);
+        }
+        check(&parts, 5000, hash);
+    }
+
+    /// Tables then grow as they would without parts; the directory must not.
+    #[test]
+    fn a_hash_that_does_not_spread_costs_speed_and_no_memory() {
+        let hash = |key: &u64| stable_hash(key) & 0xffff_ffff;
+        let mut parts = parts(4, 0..4, 16);
+        for key in 0..5000 {
+            insert(&mut parts, key, hash);
+        }
+        check(&parts, 5000, hash);
+        assert!(parts.positions() < 1000, "{} positions", parts.positions());
+    }
+
+    #[test]
+    fn what_was_reserved_need_not_grow() {
+        let mut parts = parts(4, 0..4, 256);
+        for group in 0..4 {
+            parts.reserve(group, 2500 + usize::from(group) * 700);
+        }
+        let reserved = parts.iter().count();
+        assert!(reserved >= 4 * 16, "{reserved}");
+        for key in 0..10_000 {
+            insert(&mut parts, key, stable_hash);
+        }
+        check(&parts, 10_000, stable_hash);
+        assert_eq!(parts.iter().count(), reserved);
     }
 }

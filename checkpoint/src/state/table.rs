@@ -170,14 +170,14 @@ where
         self.parts.iter().map(|part| part.entries.allocation_size() + 8 * part.changed.len()).sum()
     }
 
+    /// The key groups of the job.
+    pub fn key_groups(&self) -> KeyGroups {
+        self.parts.key_groups()
+    }
+
     /// The groups that the table holds.
     pub fn owned_groups(&self) -> Range<u16> {
         self.parts.owned().clone()
-    }
-
-    /// How many groups there are, of all workers.
-    pub fn key_groups(&self) -> KeyGroups {
-        self.placement.key_groups
     }
 
     /// The hash by which `key` is placed, which the other methods ask for.
@@ -343,12 +343,11 @@ where
         let Some(Entry::Live { value: old, .. }) = entries.get_bucket_mut(bucket) else { return };
         let new = value.as_ref().map(|value| (value, encoded));
         self.changes.restored::<K, V, C>(&key, Some(old), new);
-        match value {
-            Some(value) => *old = value,
-            None => {
-                self.live -= 1;
-                entries.get_bucket_entry(bucket).ok().map(|entry| entry.remove());
-            }
+        if let Some(value) = value {
+            *old = value;
+        } else if let Ok(gone) = entries.get_bucket_entry(bucket) {
+            gone.remove();
+            self.live -= 1;
         }
     }
 
@@ -554,7 +553,9 @@ where
                 let group = self.parts.group_at(position);
                 let blocks = self.changes.take_captured(group);
                 let group = self.parts.owned().start + group as u16;
-                blocks.into_iter().for_each(|block| out(group, block));
+                for block in blocks {
+                    out(group, block);
+                }
             }
             if let Some(seal) = &mut self.changes.seal {
                 seal.position = next;
