@@ -6,10 +6,13 @@
 
 #![allow(clippy::print_stdout)] // What a benchmark is for.
 
+mod checkpoints;
 mod keyed_count;
 mod machine;
 mod report;
+mod restore;
 mod slow_sink;
+mod turns;
 
 use clap::{Parser, Subcommand};
 
@@ -22,15 +25,21 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Suite {
+    /// What checkpoints cost: duration, bytes, throughput, stalls; beside a plain write
+    Checkpoints(checkpoints::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
+    /// How fast state is read back, beside a plain loop; on other numbers of workers
+    Restore(restore::Args),
     /// A sink that takes little, under a source that could give much: peak memory
     SlowSink(slow_sink::Args),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Args::parse().suite {
+        Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
+        Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
     }
 }
