@@ -254,10 +254,21 @@ fn people_who_ask_at_once_all_get_their_answers_and_a_name_is_given_once() {
     let error = savepoint(&store, "c").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("taken 20"), "with its date: {error}");
+    // Also two at once, of one checkpoint, whose savepoints would be the same to the last byte.
+    for round in 0..8 {
+        let twins = [0, 1].map(|_| {
+            let (store, name) = (store.clone(), format!("twin-{round}"));
+            std::thread::spawn(move || savepoint(&store, &name))
+        });
+        let given = twins.into_iter().filter_map(|asking| asking.join().unwrap().ok()).count();
+        assert_eq!(given, 1, "round {round}");
+    }
     // A stop whose savepoint cannot be taken does not stop the job.
     assert!(stop(&store, Some("a")).unwrap_err().to_string().contains("a savepoint a already"));
     savepoint(&store, "d").expect("the job is still there");
-    assert_eq!(block_on(folder::list(&store)).unwrap(), ["a", "b", "c", "d"].map(name));
+    let there = block_on(folder::list(&store)).unwrap();
+    assert_eq!(there[..4], ["a", "b", "c", "d"].map(name));
+    assert_eq!(there.len(), 12);
     gate.open();
     running.join().unwrap().unwrap();
     check_updates(&collected, &NOTHING, &all(), "it went on");

@@ -117,6 +117,8 @@ pub struct Run {
     status: Status,
     undeleted: tokio::sync::Mutex<tasks::Undeleted>,
     requests: Mutex<requests::Requests>,
+    /// Held by who takes a savepoint: one at a time.
+    taking: tokio::sync::Mutex<()>,
     /// Uids and schemas of the operators that were built, of a run that is only planned.
     planned: Option<Mutex<BTreeMap<String, StateSchema>>>,
     snapshots: snapshots::Shared,

@@ -252,6 +252,8 @@ impl Run {
         if self.control.has_failed() {
             return Err(ended());
         }
+        // Two of one name and of one checkpoint would write the same bytes, and both have won.
+        let _turn = self.taking.lock().await;
         let taken = folder::take(self.store(), name, metadata).await?;
         let CheckpointMetadata { id, origin, bytes_total, .. } = taken;
         tracing::info!(%name, checkpoint = id.0, epoch = epoch.0, bytes_total, "savepoint taken");
