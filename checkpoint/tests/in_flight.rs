@@ -20,17 +20,24 @@ use highwater_checkpoint::store::{BlobStore, Location, PART_BYTES, RetryPolicy};
 use timely::Config;
 use timely::dataflow::operators::Inspect;
 
-const KEYS: u64 = 300_000;
+/// With [`NOISE_BYTES`] each, 30 MB.
+const KEYS: u64 = 50_000;
+const NOISE_BYTES: usize = 600;
 const LIMIT: usize = 4 << 20;
 
-/// Given up soon, and made again for as long as the run lives.
-const HASTY: RetryPolicy = RetryPolicy {
-    deadline: Duration::from_millis(100),
-    attempt_timeout: Duration::from_millis(100),
-};
+/// Given up while the store is away, and made again for as long as the run lives; but a part may take
+/// its time on a busy machine.
+const HASTY: RetryPolicy =
+    RetryPolicy { deadline: Duration::from_millis(800), attempt_timeout: Duration::from_secs(10) };
 
 /// A count, and what no compression makes smaller.
-type Value = (u64, [u64; 12]);
+type Value = (u64, String);
+
+/// Letters from which the noise of all values is cut.
+fn noise() -> String {
+    let letter = |n: u64| char::from(b' ' + (stable_hash(&n) % 95) as u8);
+    (0..2 << 20).map(letter).collect()
+}
 
 fn open(location: &Location) -> Arc<Run> {
     let store = BlobStore::new(location.clone(), "busy").retry_policy(HASTY);
@@ -57,9 +64,9 @@ fn open(location: &Location) -> Arc<Run> {
 /// the checkpoint has.
 fn execute(run: &Arc<Run>, is_over: bool) -> BTreeMap<u64, u64> {
     let (shared, found) = (Arc::clone(run), Arc::new(Mutex::new(BTreeMap::new())));
-    let printed = Arc::clone(&found);
+    let (printed, noise) = (Arc::clone(&found), Arc::new(noise()));
     let guards = timely::execute(Config::process(1), move |worker| {
-        let printed = Arc::clone(&printed);
+        let (printed, noise) = (Arc::clone(&printed), Arc::clone(&noise));
         shared.dataflow::<u64>(worker, |checkpoints| {
             let applied = Arc::new(AtomicU64::new(0));
             let (seen, mut emitted) = (Arc::clone(&applied), 0);
@@ -68,7 +75,7 @@ fn execute(run: &Arc<Run>, is_over: bool) -> BTreeMap<u64, u64> {
                     return false;
                 }
                 // The program's own pacing.
-                if emitted - seen.load(Ordering::Relaxed) < 10_000 {
+                if emitted - seen.load(Ordering::Relaxed) < 5_000 {
                     batch.extend((*next..*next + 1000).map(|n| n % KEYS));
                     *next += 1000;
                     emitted += 1000;
@@ -87,11 +94,12 @@ fn execute(run: &Arc<Run>, is_over: bool) -> BTreeMap<u64, u64> {
                     };
                     applied.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     for key in batch.drain(..) {
-                        let change = |key: &u64, (count, noise): &mut Value| {
+                        let change = |key: &u64, (count, text): &mut Value| {
                             *count += 1;
-                            for (at, noise) in noise.iter_mut().enumerate() {
-                                *noise = stable_hash(&(*key, *count, at as u64));
-                            }
+                            let places = (noise.len() - NOISE_BYTES) as u64;
+                            let at = (stable_hash(&(*key, *count)) % places) as usize;
+                            text.clear();
+                            text.push_str(&noise[at..at + NOISE_BYTES]);
                         };
                         counts.update(stable_hash(&key), key, Value::default, change);
                     }
@@ -109,10 +117,11 @@ fn execute(run: &Arc<Run>, is_over: bool) -> BTreeMap<u64, u64> {
     found.clone()
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, run: &Run, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
-        assert!(Instant::now() < deadline, "not within 60 s: {what}");
+        let (status, in_flight) = (run.status(), run.in_flight());
+        assert!(Instant::now() < deadline, "not within 60 s: {what}: {status:?}, {in_flight:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -123,13 +132,13 @@ fn a_store_that_is_away_bounds_what_is_captured_and_loses_nothing() {
     let run = open(&FaultyStore::wrap(memory.clone(), faults.clone()));
     let (running, status) = (Arc::clone(&run), run.status());
     let job = std::thread::spawn(move || execute(&running, false));
-    wait_until("all keys are in a checkpoint", || {
+    wait_until("all keys are in a checkpoint", &run, || {
         status.state().entries == KEYS
             && status.last().is_some_and(|last| last.bytes_total > 25 << 20)
     });
 
     let away = faults.clone().down_for_calls(0..u64::MAX);
-    wait_until("a seal waits for the store", || run.in_flight().bytes() >= LIMIT);
+    wait_until("a seal waits for the store", &run, || run.in_flight().bytes() >= LIMIT);
     std::thread::sleep(Duration::from_secs(1));
     let peak = run.in_flight().peak();
     // Beyond the limit: less than a part, what is being compressed, and a slice or a batch.
@@ -137,10 +146,10 @@ fn a_store_that_is_away_bounds_what_is_captured_and_loses_nothing() {
     assert!(peak < bound, "{peak} bytes were in flight, bound {bound}");
     let completed = status.completed();
     away.heal();
-    wait_until("checkpoints go on", || status.completed() > completed + 2);
+    wait_until("checkpoints go on", &run, || status.completed() > completed + 2);
     run.control().request_stop();
     assert_eq!(job.join().unwrap(), BTreeMap::new(), "a stop is not the end");
-    wait_until("nothing is left in flight", || run.in_flight().bytes() == 0);
+    wait_until("nothing is left in flight", &run, || run.in_flight().bytes() == 0);
 
     let run = open(&memory);
     let source = run.start().operators.iter().find(|state| state.uid == "numbers").unwrap();
