@@ -85,6 +85,7 @@ pub mod policy;
 mod recovery;
 pub mod run;
 pub mod savepoint;
+pub mod schema;
 pub mod segment;
 pub mod state;
 pub mod store;

@@ -73,6 +73,7 @@ fn metadata(segment: &SegmentSummary) -> CheckpointMetadata {
         value_type: value.into(),
         codec: codec.into(),
         version: 1,
+        ..StateSchema::default()
     };
     let lines = OperatorStateMetadata {
         uid: "lines".into(),

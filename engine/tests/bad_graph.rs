@@ -118,8 +118,8 @@ fn state_of_another_type_is_refused_with_both_types() {
     });
     let (kind, text) = refusal(outcome);
     assert_eq!(kind, ErrorKind::Invalid);
-    let theirs = "the checkpoint holds keyed state of (alloc::string::String, u64)";
-    let ours = "the program has keyed state of (alloc::string::String, i32)";
+    let theirs = "the checkpoint holds keyed state of (String, u64) in";
+    let ours = "the program has keyed state of (String, i32) in";
     assert_says(&text, &["operator \"count\" has changed", theirs, ours, "--restore none"]);
 }
 

@@ -7,6 +7,7 @@ use timely::dataflow::operators::Capability;
 use timely::progress::Timestamp;
 
 use super::{CheckpointScope, Joined, KeyedState};
+use crate::schema::Evolution;
 use crate::state::typed::{BroadcastMap, Persist};
 use crate::state::{Codec, KeyedTable, stable_hash};
 use crate::time::EpochTime;
@@ -34,11 +35,15 @@ where
         uid: &str,
     ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, V, C> {
         let key_groups = checkpoints.run().key_groups();
-        let all: KeyedTable<K, V, C> =
-            checkpoints.load_into(uid, || KeyedTable::new(key_groups, 0..key_groups.count()));
+        let all: KeyedTable<K, V, C> = checkpoints.load_into(uid, &Evolution::new(), || {
+            KeyedTable::new(key_groups, 0..key_groups.count())
+        });
         let run = checkpoints.run();
         let owned = key_groups.of_worker(checkpoints.scope().index(), run.workers());
         let mut table = KeyedTable::new(key_groups, owned.clone());
+        if all.is_to_be_rewritten() {
+            table.rewrite();
+        }
         let mut entries = BTreeMap::new();
         for (key, value) in all.iter() {
             let hash = stable_hash(key);

@@ -24,11 +24,12 @@ use tokio::sync::mpsc as queue;
 
 use super::participant::{Closed, Participant, Sealed};
 use crate::error::{BoxError, Error, Result};
-use crate::metadata::{OperatorStateMetadata, SegmentKind};
+use crate::metadata::{OperatorStateMetadata, SegmentKind, StateSchema};
 use crate::recovery::LoadedBlock;
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
+use crate::schema::Evolution;
 use crate::segment::EntryBlock;
-use crate::state::{Codec, KeyedTable, SealSlice};
+use crate::state::{Codec, KeyedTable, SealSlice, Verified};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime};
 
@@ -295,22 +296,81 @@ fn task_failed(error: tokio::task::JoinError) -> Error {
 }
 
 /// The entries of operator `uid` in the key groups of `table`, which is empty, as the restored
-/// checkpoint has them.
+/// checkpoint has them, or as `evolution` makes them.
 pub(super) fn load<K, V, C>(
     run: &Run,
     uid: &str,
     mut table: KeyedTable<K, V, C>,
+    evolution: &Evolution,
 ) -> Result<KeyedTable<K, V, C>>
+where
+    K: Eq + Hash,
+    V: 'static,
+    C: Codec<K> + Codec<V>,
+{
+    let Some(state) = run.restored_state(uid) else { return Ok(table) };
+    if !run.check_schema(uid, &StateSchema::keyed::<K, V, C>(evolution))? {
+        fill((run, uid, true), &mut table, <C as Codec<K>>::decode_key, |_, _, value| {
+            <C as Codec<V>>::decode(value).map_err(Undecodable::Value)
+        })?;
+        run.restored_part(uid, table.digest())?;
+        return Ok(table);
+    }
+    let (codec, version) = (&state.schema.codec, state.schema.version);
+    let unknown = || Error::invalid(format!("this build has no codec {codec:?} for {uid:?}"));
+    let key = <C as Codec<K>>::key_decoder(codec).ok_or_else(unknown)?;
+    if version == evolution.version() {
+        let value = <C as Codec<V>>::decoder(codec).ok_or_else(unknown)?;
+        fill((run, uid, false), &mut table, key, |_, _, bytes| {
+            value(bytes).map_err(Undecodable::Value)
+        })?;
+    } else {
+        let migrate = evolution.migrate::<V>(version, codec).ok_or_else(unknown)?;
+        fill((run, uid, false), &mut table, key, |object, group, bytes| {
+            migrate(bytes).map_err(|error| {
+                let reason = format!(
+                    "the migration of operator {uid:?} from version {version} fails for an entry of \
+                     key group {group} in {object}: {error}"
+                );
+                Undecodable::Migration(run.incompatible(reason))
+            })
+        })?;
+    }
+    tracing::info!(uid, entries = table.len(), from = %state.schema, "state was migrated");
+    table.rewrite();
+    Ok(table)
+}
+
+/// Why there is no value.
+enum Undecodable {
+    Value(BoxError),
+    Migration(Error),
+}
+
+/// Puts the entries of the checkpoint into `table`; `is_as_encoded` says whether they are encoded as
+/// the table will encode them.
+fn fill<K, V, C>(
+    (run, uid, is_as_encoded): (&Run, &str, bool),
+    table: &mut KeyedTable<K, V, C>,
+    decode_key: impl Fn(Verified<'_>) -> std::result::Result<K, BoxError>,
+    decode_value: impl Fn(&str, u16, Verified<'_>) -> std::result::Result<V, Undecodable>,
+) -> Result<()>
 where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
-    run.load(uid, table.owned_groups(), |loaded| restore_block(&mut table, &loaded))?;
-    run.restored_part(uid, table.digest())?;
-    Ok(table)
+    run.load(uid, table.owned_groups(), |loaded| {
+        restore_block(table, &loaded, is_as_encoded, &decode_key, &decode_value)
+    })
 }
 
-fn restore_block<K, V, C>(table: &mut KeyedTable<K, V, C>, loaded: &LoadedBlock<'_>) -> Result<()>
+fn restore_block<K, V, C>(
+    table: &mut KeyedTable<K, V, C>,
+    loaded: &LoadedBlock<'_>,
+    is_as_encoded: bool,
+    decode_key: impl Fn(Verified<'_>) -> std::result::Result<K, BoxError>,
+    decode_value: impl Fn(&str, u16, Verified<'_>) -> std::result::Result<V, Undecodable>,
+) -> Result<()>
 where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
@@ -323,11 +383,13 @@ where
         table.reserve(group, loaded.group_entries);
     }
     let key_groups = table.key_groups();
-    for (key_bytes, value_bytes) in block {
-        let key = <C as Codec<K>>::decode(key_bytes);
-        let key = key.map_err(|error| undecodable("a key", error))?;
-        let value = value_bytes.map(<C as Codec<V>>::decode).transpose();
-        let value = value.map_err(|error| undecodable("a value", error))?;
+    for (key_bytes, value_bytes) in block.entries() {
+        let key = decode_key(key_bytes).map_err(|error| undecodable("a key", error))?;
+        let value = value_bytes.map(|value| decode_value(object, group, value)).transpose();
+        let value = value.map_err(|error| match error {
+            Undecodable::Value(error) => undecodable("a value", error),
+            Undecodable::Migration(error) => error,
+        })?;
         let hash = table.hash_of(&key);
         let now = key_groups.of_hash(hash);
         if now != group {
@@ -336,7 +398,8 @@ where
             );
             return Err(Error::corrupt(object, reason));
         }
-        let encoded = Some((key_bytes, value_bytes.unwrap_or_default()));
+        let value_bytes = value_bytes.map_or(&[][..], Verified::bytes);
+        let encoded = is_as_encoded.then_some((key_bytes.bytes(), value_bytes));
         match value {
             Some(value) if loaded.is_oldest => table.restore_new(hash, key, value, encoded),
             None if loaded.is_oldest => {}

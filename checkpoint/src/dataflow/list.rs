@@ -1,12 +1,10 @@
 //! A list that an operator keeps without keys: some items on each worker.
 
-use std::any::type_name;
-
 use timely::progress::Timestamp;
 
 use super::{Again, CheckpointScope, Closed, NamedState, Participant};
 use crate::error::{BoxError, Error, Result};
-use crate::metadata::{StateKind, StateSchema};
+use crate::metadata::StateSchema;
 use crate::state::typed::Persist;
 use crate::time::{Epoch, EpochTime};
 
@@ -25,14 +23,8 @@ pub enum Redistribution {
 }
 
 /// The schema of a list of these items.
-pub fn list_schema<I>() -> StateSchema {
-    StateSchema {
-        kind: StateKind::List,
-        key_type: String::new(),
-        value_type: type_name::<I>().to_owned(),
-        codec: "json".to_owned(),
-        version: 1,
-    }
+pub fn list_schema<I: Persist>() -> StateSchema {
+    StateSchema::list::<I>()
 }
 
 /// The share of worker `worker`, of `workers`, of items of which all are given.

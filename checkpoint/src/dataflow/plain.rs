@@ -1,7 +1,6 @@
 //! Checkpoints for a program that is written against timely itself: a source, a keyed operator and
 //! the workers' loop, of which the program writes only what is its own. An example is in `mod.rs`.
 
-use std::any::type_name;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,10 +25,11 @@ use super::{
     Again, CheckpointScope, Closed, KeyedState, Participant, Signal, Stash, frontier_epoch,
 };
 use crate::error::{BoxError, Error, Result};
-use crate::metadata::{SplitMetadata, StateKind, StateSchema};
+use crate::metadata::{SplitMetadata, StateSchema};
 use crate::pacing::STEP_MIN;
 use crate::run::Run;
-use crate::state::{Bincode, Codec, KeyedTable, stable_hash};
+use crate::schema::Evolution;
+use crate::state::{Bincode, KeyedTable, stable_hash};
 use crate::time::EpochTime;
 
 /// How long a worker sleeps at most when it has nothing to do. Whatever it waits for wakes it;
@@ -115,7 +115,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         let (exhausted_output, exhausted) = builder.new_output_connection::<Vec<Signal>, _>([]);
         let mut begin = builder.new_input_connection(self.begin(), Pipeline, []);
         builder.set_notify_for(0, FrontierInterest::Always);
-        let joined = self.join(&mut builder, uid, schema::<usize, S>(StateKind::Source, "json"));
+        let joined = self.join(&mut builder, uid, StateSchema::source::<usize, S>());
         self.ends_with(exhausted);
         let splits = self.splits(uid, splits)?;
         let (run, activator) =
@@ -202,8 +202,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         let to_output = [(0, Antichain::from_elem(T::Summary::default()))];
         let mut input = builder.new_input_connection(stream, Exchange::new(route), to_output);
         builder.set_notify_for(0, FrontierInterest::Always);
-        let codec = <Bincode as Codec<K>>::NAME;
-        let joined = self.join(&mut builder, uid, schema::<K, V>(StateKind::Keyed, codec));
+        let schema = StateSchema::keyed::<K, V, Bincode>(&Evolution::new());
+        let joined = self.join(&mut builder, uid, schema);
         let table = self.load::<K, V, Bincode>(uid);
         let (run, activator) =
             (Arc::clone(self.run()), self.scope().activator_for(builder.operator_info().address));
@@ -226,16 +226,6 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             }
         });
         results
-    }
-}
-
-fn schema<K, V>(kind: StateKind, codec: &str) -> StateSchema {
-    StateSchema {
-        kind,
-        key_type: type_name::<K>().to_owned(),
-        value_type: type_name::<V>().to_owned(),
-        codec: codec.to_owned(),
-        version: 1,
     }
 }
 

@@ -19,6 +19,7 @@ use super::participant::{AckOutput, Participant};
 use crate::error::{Error, Result};
 use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
 use crate::run::{Run, unclaimed_reason};
+use crate::schema::Evolution;
 use crate::state::{Codec, KeyedTable};
 use crate::time::EpochTime;
 
@@ -154,7 +155,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         self.acks.borrow_mut().push(acks);
         let address = builder.operator_info().address.to_vec();
         Joined {
-            identity: (uid, schema),
+            identity: (uid, schema.recorded()),
             worker: self.scope.index(),
             run: Arc::clone(&self.run),
             output: AckOutput::from(output),
@@ -178,7 +179,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         if self.run.plan_operator(uid, schema) {
             return Ok(());
         }
-        self.run.check_schema(uid, schema)
+        self.run.check_schema(uid, schema).map(drop)
     }
 
     fn claim(&self, uid: &str) -> Result<()> {
@@ -233,26 +234,46 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     pub fn load<K, V, C>(&self, uid: &str) -> KeyedTable<K, V, C>
     where
         K: Eq + std::hash::Hash,
+        V: 'static,
         C: Codec<K> + Codec<V>,
     {
-        self.load_into(uid, || {
+        self.load_evolved(uid, &Evolution::new())
+    }
+
+    /// As [`load`](Self::load), of a type whose older versions `evolution` migrates. If it had to,
+    /// the first snapshot holds all entries: no checkpoint has entries of two versions.
+    ///
+    /// The schema that was given to [`join`](Self::join) is [`StateSchema::keyed`] of the same.
+    pub fn load_evolved<K, V, C>(&self, uid: &str, evolution: &Evolution) -> KeyedTable<K, V, C>
+    where
+        K: Eq + std::hash::Hash,
+        V: 'static,
+        C: Codec<K> + Codec<V>,
+    {
+        self.load_into(uid, evolution, || {
             let (groups, worker) = (self.run.key_groups(), self.scope.index());
             KeyedTable::new(groups, groups.of_worker(worker, self.run.workers()))
         })
     }
 
-    /// As [`load`](CheckpointScope::load), into a table that `empty` makes: of other groups, or of
-    /// keys that are placed by another hash than their own.
+    /// As [`load_evolved`](Self::load_evolved), into a table that `empty` makes: of other groups, or
+    /// of keys that are placed by another hash than their own.
     pub fn load_into<K, V, C>(
         &self,
         uid: &str,
+        evolution: &Evolution,
         empty: impl Fn() -> KeyedTable<K, V, C>,
     ) -> KeyedTable<K, V, C>
     where
         K: Eq + std::hash::Hash,
+        V: 'static,
         C: Codec<K> + Codec<V>,
     {
-        let loaded = self.may_load().then(|| super::keyed::load(&self.run, uid, empty()));
+        if let Err(reason) = evolution.check::<V>() {
+            self.fail(Error::invalid(format!("operator {uid:?}: {reason}")));
+        }
+        let load = || super::keyed::load(&self.run, uid, empty(), evolution);
+        let loaded = self.may_load().then(load);
         let table = loaded.and_then(|loaded| loaded.map_err(|error| self.fail(error)).ok());
         table.unwrap_or_else(empty)
     }

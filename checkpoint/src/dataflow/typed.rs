@@ -1,6 +1,5 @@
 //! Typed keyed state that takes part in checkpoints.
 
-use std::any::type_name;
 use std::hash::Hash;
 use std::ops::Range;
 
@@ -10,20 +9,15 @@ use timely::progress::Timestamp;
 
 use super::{Again, CheckpointScope, Closed, Joined, KeyedState, NamedState, state_uid};
 use crate::error::BoxError;
-use crate::metadata::{StateKind, StateSchema};
+use crate::metadata::StateSchema;
+use crate::schema::Evolution;
 use crate::state::typed::{Element, Elements, Index, Persist, Retention, Sweep, Values};
 use crate::state::{Codec, KeyGroups, KeyedTable};
 use crate::time::{Epoch, EpochTime};
 
 /// The schema of keyed state of these types.
-pub fn keyed_schema<K, V, C: Codec<K>>() -> StateSchema {
-    StateSchema {
-        kind: StateKind::Keyed,
-        key_type: type_name::<K>().to_owned(),
-        value_type: type_name::<V>().to_owned(),
-        codec: C::NAME.to_owned(),
-        version: 1,
-    }
+pub fn keyed_schema<K, V, C: Codec<K> + Codec<V>>() -> StateSchema {
+    StateSchema::keyed::<K, V, C>(&Evolution::new())
 }
 
 /// A keyed state that is declared and loaded, of an operator that is not built.
@@ -41,13 +35,14 @@ fn declare<'scope, T, K, S, C>(
 where
     T: Timestamp + EpochTime,
     K: Eq + Hash,
+    S: 'static,
     C: Codec<K> + Codec<S>,
 {
     let joined = checkpoints.join_state(builder, uid, name, keyed_schema::<K, S, C>());
     let (run, worker) = (checkpoints.run(), checkpoints.scope().index());
     let groups = run.key_groups();
     let empty = || empty(groups, groups.of_worker(worker, run.workers()));
-    let table = checkpoints.load_into(&state_uid(uid, name), empty);
+    let table = checkpoints.load_into(&state_uid(uid, name), &Evolution::new(), empty);
     Declared { joined, table }
 }
 

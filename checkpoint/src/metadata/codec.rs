@@ -157,6 +157,7 @@ pub(crate) mod tests {
             value_type: value.into(),
             codec: codec.into(),
             version: 1,
+            ..StateSchema::default()
         };
         let segment = |kind, epoch, crc32| SegmentMetadata {
             object: format!("segments/count/0000000007-0003-{epoch:010}-{kind:?}.seg"),

@@ -11,6 +11,7 @@
 
 mod codec;
 mod reachability;
+mod schema;
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ pub use codec::FORMAT_VERSION;
 #[cfg(test)]
 pub(crate) use codec::tests::fixture;
 pub use reachability::{garbage, live_segments, segments_of_group};
+pub use schema::{Compatibility, JSON, StateSchema};
 
 use crate::state::StateDigest;
 use crate::time::Epoch;
@@ -179,21 +181,6 @@ impl fmt::Display for StateKind {
             StateKind::List => "list",
         })
     }
-}
-
-/// What must be the same for state to be read back.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateSchema {
-    /// Source, keyed operator, sink or list.
-    pub kind: StateKind,
-    /// Rust type of the key, or of the split.
-    pub key_type: String,
-    /// Rust type of the value, or of the offset, the committable or the item.
-    pub value_type: String,
-    /// How entries are encoded: `bincode-1` or `json`.
-    pub codec: String,
-    /// Version that the user gives to the types; 1 unless said.
-    pub version: u32,
 }
 
 /// Whether a segment holds everything of its key groups or only what changed.

@@ -12,7 +12,8 @@ use super::load::{index, read_groups, visible};
 use crate::error::Result;
 use crate::metadata::SegmentMetadata;
 use crate::segment::{
-    EntryBlock, Removed, SegmentHeader, SegmentIndex, SegmentWriter, fold as fold_group,
+    EntryBlock, Removed, SegmentHeader, SegmentIndex, SegmentWriter, VerifiedBlock,
+    fold as fold_group,
 };
 use crate::store::layout::{SegmentMaker, SegmentName};
 use crate::store::{BlobStore, SegmentUpload};
@@ -169,10 +170,10 @@ pub(crate) async fn read_chains(
 ) -> Result<BTreeMap<u16, Vec<Vec<EntryBlock>>>> {
     let mut chains: BTreeMap<u16, Vec<Vec<EntryBlock>>> = BTreeMap::new();
     for (at, (segment, index)) in segments.iter().zip(indexes).enumerate() {
-        let mut take = |_: &str, group: u16, block: &EntryBlock| {
+        let mut take = |_: &str, group: u16, block: &VerifiedBlock| {
             let chain = chains.entry(group).or_default();
             chain.resize_with(at + 1, Vec::new);
-            chain[at].push(block.clone());
+            chain[at].push(EntryBlock::clone(block));
             Ok(())
         };
         for part in visible(segment, &segments[at + 1..], &groups) {
@@ -237,7 +238,7 @@ mod tests {
         let mut entries = Entries::new();
         let take = |loaded: LoadedBlock<'_>| {
             let group = loaded.group;
-            for (key, value) in loaded.block {
+            for (key, value) in &**loaded.block {
                 let key = u32::from_le_bytes(key.try_into().unwrap());
                 match value {
                     Some(value) => {

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::error::{Error, Result};
 use crate::metadata::{SegmentKind, SegmentMetadata};
-use crate::segment::{EntryBlock, SegmentIndex, Trailer};
+use crate::segment::{SegmentIndex, Trailer, VerifiedBlock};
 use crate::store::{BlobStore, Tail};
 
 /// Largest range that is fetched at once.
@@ -21,7 +21,7 @@ const RANGES_AHEAD: usize = 4;
 pub(crate) struct LoadedBlock<'a> {
     pub(crate) object: &'a str,
     pub(crate) group: u16,
-    pub(crate) block: &'a EntryBlock,
+    pub(crate) block: &'a VerifiedBlock,
     /// Entries of the group in the segment, of which these are some.
     pub(crate) group_entries: usize,
     /// Whether the segment is the oldest that has entries of the group: no key was there before.
@@ -47,7 +47,7 @@ pub(crate) async fn load(
         for block in index.blocks() {
             *sizes.entry(block.group).or_default() += block.entries as usize;
         }
-        let mut take = |object: &str, group: u16, block: &EntryBlock| {
+        let mut take = |object: &str, group: u16, block: &VerifiedBlock| {
             let group_entries = sizes.get(&group).copied().unwrap_or_default();
             let is_oldest = *oldest.entry(group).or_insert(at) == at;
             take(LoadedBlock { object, group, block, group_entries, is_oldest })
@@ -124,7 +124,7 @@ pub(super) async fn read_groups(
     segment: &SegmentMetadata,
     index: &SegmentIndex,
     groups: RangeInclusive<u16>,
-    take: &mut impl FnMut(&str, u16, &EntryBlock) -> Result<()>,
+    take: &mut impl FnMut(&str, u16, &VerifiedBlock) -> Result<()>,
 ) -> Result<()> {
     let object = &segment.object;
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);

@@ -15,6 +15,7 @@ mod plan;
 mod reopen;
 mod requests;
 mod restored;
+mod schema;
 #[cfg(feature = "testing")]
 pub mod simulated;
 mod snapshots;

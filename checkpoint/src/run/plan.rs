@@ -5,10 +5,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::schema::changed;
 use super::{Run, RunOptions};
 use crate::error::{Error, Result};
 use crate::metadata::{
-    CheckpointId, CheckpointMetadata, OperatorStateMetadata, Origin, StateKind, StateSchema,
+    CheckpointId, CheckpointMetadata, Compatibility, OperatorStateMetadata, Origin, StateKind,
+    StateSchema,
 };
 use crate::savepoint::folder::date;
 use crate::time::Epoch;
@@ -74,6 +76,9 @@ pub struct OperatorPlan {
 pub enum Difference {
     /// The program has it, with the same schema: it is restored.
     Matched,
+    /// The program has it, and makes its own of what the checkpoint has: by a migration, another
+    /// codec, or the names of fields.
+    Migrates,
     /// The checkpoint does not have it: it starts empty.
     New,
     /// The program does not have it: the job would not start, unless it is allowed to drop it.
@@ -130,7 +135,7 @@ impl RestorePlan {
         let is_unclaimed = |operator: &&OperatorPlan| operator.difference == Difference::Unclaimed;
         let changed = self.operators.iter().find_map(|operator| match &operator.difference {
             Difference::Changed { checkpoint, program } => {
-                Some(changed(&operator.uid, checkpoint, program))
+                changed(&operator.uid, checkpoint, program)
             }
             _ => None,
         });
@@ -157,10 +162,13 @@ fn operator(
     let difference = match (state, ours) {
         (None, _) => Difference::New,
         (Some(_), None) => Difference::Unclaimed,
-        (Some(state), Some(ours)) if state.schema == *ours => Difference::Matched,
-        (Some(state), Some(ours)) => {
-            Difference::Changed { checkpoint: state.schema.clone(), program: ours.clone() }
-        }
+        (Some(state), Some(ours)) => match ours.compare(&state.schema) {
+            Compatibility::Same => Difference::Matched,
+            Compatibility::Migrates => Difference::Migrates,
+            Compatibility::Changed { .. } => {
+                Difference::Changed { checkpoint: state.schema.clone(), program: ours.clone() }
+            }
+        },
     };
     let kind = ours.or(state.map(|state| &state.schema)).map(|schema| schema.kind);
     OperatorPlan {
@@ -173,16 +181,6 @@ fn operator(
     }
 }
 
-/// Why state of another schema is not restored.
-pub(super) fn changed(uid: &str, theirs: &StateSchema, ours: &StateSchema) -> String {
-    format!(
-        "operator {uid:?} has changed: the checkpoint holds {}, the program has {}; bring the \
-         old type back, or start afresh with --restore none",
-        show(theirs),
-        show(ours)
-    )
-}
-
 /// Why the state of operators that the program lacks is not left behind.
 pub(crate) fn unclaimed<'a>(what: &str, program: impl Iterator<Item = &'a str>) -> String {
     let there = program.map(|uid| format!("{uid:?}")).collect::<Vec<_>>().join(", ");
@@ -193,24 +191,11 @@ pub(crate) fn unclaimed<'a>(what: &str, program: impl Iterator<Item = &'a str>) 
     )
 }
 
-fn show(schema: &StateSchema) -> String {
-    let StateSchema { kind, key_type, value_type, codec, version } = schema;
-    match kind {
-        StateKind::Keyed => {
-            format!("keyed state of ({key_type}, {value_type}) in {codec}, version {version}")
-        }
-        StateKind::Source => {
-            format!("a source of {key_type} at {value_type} in {codec}, version {version}")
-        }
-        StateKind::Sink => format!("a sink of {value_type} in {codec}, version {version}"),
-        StateKind::List => format!("a list of {value_type} in {codec}, version {version}"),
-    }
-}
-
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Difference::Matched => "matched",
+            Difference::Migrates => "migrates",
             Difference::New => "new",
             Difference::Unclaimed => "unclaimed",
             Difference::Changed { .. } => "changed",
@@ -247,8 +232,8 @@ impl fmt::Display for RestorePlan {
             let kind = kind.to_string();
             writeln!(f, "  {uid:width$}  {kind:14}  {difference:9}  {splits:6}  {bytes:12}")?;
             if let Difference::Changed { checkpoint, program } = difference {
-                writeln!(f, "    checkpoint: {}", show(checkpoint))?;
-                writeln!(f, "    program:    {}", show(program))?;
+                writeln!(f, "    checkpoint: {}", checkpoint)?;
+                writeln!(f, "    program:    {}", program)?;
             }
         }
         match self.check() {

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Run, plan};
+use super::Run;
 use crate::coordinator::Event;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::{
-    CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata, StateSchema,
-};
+use crate::metadata::{CheckpointId, CheckpointMetadata, Origin, SegmentKind, SegmentMetadata};
 use crate::recovery::{self, LoadedBlock};
 use crate::segment::SegmentHeader;
 use crate::store::layout::{self, SegmentMaker, SegmentName};
@@ -33,17 +31,6 @@ pub(super) struct Undeleted {
 impl Run {
     pub(super) fn store(&self) -> &BlobStore {
         self.options.store.as_ref().expect("asked only of runs that keep checkpoints")
-    }
-
-    /// Checks that the state of operator `uid`, if the checkpoint has any, is of this schema.
-    pub(crate) fn check_schema(&self, uid: &str, ours: &StateSchema) -> Result<()> {
-        let Some(state) = self.start.operators.iter().find(|state| state.uid == uid) else {
-            return Ok(());
-        };
-        if state.schema == *ours {
-            return Ok(());
-        }
-        Err(self.incompatible(plan::changed(uid, &state.schema, ours)))
     }
 
     /// The error of a checkpoint that is whole, but not one that the program can start from.

@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::index::BlockEntry;
 use super::pack::{PACK_OVERHEAD_MAX, pack, unpack};
 use crate::error::{Error, Result};
+use crate::state::Verified;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"HWbl");
 const STORED: u8 = 0;
@@ -78,7 +79,7 @@ impl FrameWriter {
 /// # Errors
 ///
 /// [`Error::Corrupt`] about `object`, if `frame` is anything but what was written.
-pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<EntryBlock> {
+pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<VerifiedBlock> {
     let place = |what: &str| {
         let BlockEntry { group, offset, .. } = entry;
         Error::corrupt(object, format!("its block at {offset}, of key group {group}, {what}"))
@@ -114,11 +115,15 @@ pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<En
         return Err(place(&format!("{reason}: beyond the limits of the format")));
     }
     match codec {
-        STORED if packed_len == stored_len => unpack(object, stored, entries, raw_len),
+        STORED if packed_len == stored_len => {
+            unpack(object, stored, entries, raw_len).map(VerifiedBlock)
+        }
         LZ4 if packed_len / LZ4_RATIO_MAX <= stored_len => {
             let mut packed = vec![0; packed_len];
             match decompress_into(stored, &mut packed) {
-                Ok(len) if len == packed_len => unpack(object, &packed, entries, raw_len),
+                Ok(len) if len == packed_len => {
+                    unpack(object, &packed, entries, raw_len).map(VerifiedBlock)
+                }
                 Ok(len) => Err(place(&format!("unpacks to {len} bytes, not {packed_len}"))),
                 Err(error) => Err(place(&format!("cannot be decompressed: {error}"))),
             }
@@ -127,6 +132,26 @@ pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<En
             let reason = format!("has codec {codec}, {stored_len} bytes for {packed_len}");
             Err(place(&reason))
         }
+    }
+}
+
+/// A block that was read back, and is byte for byte what was written: [`decode_block`] alone makes
+/// it, from a frame whose checksum it has verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedBlock(EntryBlock);
+
+impl VerifiedBlock {
+    /// The entries, for codecs to decode; `None` is a tombstone.
+    pub fn entries(&self) -> impl Iterator<Item = (Verified<'_>, Option<Verified<'_>>)> {
+        self.0.iter().map(|(key, value)| (Verified::new(key), value.map(Verified::new)))
+    }
+}
+
+impl std::ops::Deref for VerifiedBlock {
+    type Target = EntryBlock;
+
+    fn deref(&self) -> &EntryBlock {
+        &self.0
     }
 }
 

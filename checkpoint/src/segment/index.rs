@@ -13,9 +13,8 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::block::EntryBlock;
 use super::fields::Fields;
-use super::frame::{FRAME_HEADER_LEN, decode_block};
+use super::frame::{FRAME_HEADER_LEN, VerifiedBlock, decode_block};
 use super::header::{SEGMENT_VERSION, SegmentHeader, check_version};
 use crate::error::{Error, Result};
 use crate::metadata::SegmentMetadata;
@@ -299,7 +298,7 @@ impl<'a> BlockRun<'a> {
         self,
         object: &'a str,
         fetched: &'a [u8],
-    ) -> impl Iterator<Item = Result<(u16, EntryBlock)>> + 'a {
+    ) -> impl Iterator<Item = Result<(u16, VerifiedBlock)>> + 'a {
         let start = self.bytes().start;
         self.blocks.iter().map(move |block| {
             let from = usize::try_from(block.offset - start).unwrap_or(usize::MAX);

@@ -48,7 +48,7 @@ mod tests;
 
 pub use block::{BLOCK_BYTES_LIMIT, BLOCK_BYTES_MAX, BLOCK_ENTRIES_LIMIT, Entries, EntryBlock};
 pub use fold::{Removed, fold};
-pub use frame::decode_block;
+pub use frame::{VerifiedBlock, decode_block};
 pub use header::{SEGMENT_VERSION, SegmentHeader};
 pub use index::{BlockEntry, BlockRun, SegmentIndex, Trailer, verify};
 pub use writer::{SegmentSummary, SegmentWriter};

@@ -220,7 +220,7 @@ impl Changes {
             blocks.push(self.spare.take());
         }
         let block = blocks.last_mut().expect("one was pushed if there was none");
-        let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode(key, bytes);
+        let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode_key(key, bytes);
         let pushed = match value {
             Some(value) => block.push(encode_key, |bytes| <C as Codec<V>>::encode(value, bytes)),
             None => block.push_tombstone(encode_key),
@@ -357,7 +357,7 @@ impl Digest {
         let (key_bytes, value_bytes) = &mut self.scratch;
         key_bytes.clear();
         value_bytes.clear();
-        let encoded = <C as Codec<K>>::encode(key, key_bytes)
+        let encoded = <C as Codec<K>>::encode_key(key, key_bytes)
             .and_then(|()| <C as Codec<V>>::encode(value, value_bytes));
         if encoded.is_err() {
             self.is_known = false;

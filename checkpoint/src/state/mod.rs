@@ -18,7 +18,12 @@ mod stable_hash;
 mod table;
 pub mod typed;
 
-pub use codec::{Bincode, Codec};
+pub(crate) use codec::serde_decoder;
+pub use codec::{
+    ABOMONATION, BINCODE, Bincode, Codec, Decode, MESSAGE_PACK, MessagePack, Verified,
+};
+#[cfg(feature = "abomonation")]
+pub use codec::{Abomonation, Trusted};
 pub use digest::StateDigest;
 pub use key_groups::{KEY_GROUPS_DEFAULT, KEY_GROUPS_MAX, KeyGroups};
 pub use stable_hash::{StableHasher, stable_hash};

@@ -1,4 +1,5 @@
-//! Asks for memory before it is needed: the one use of `unsafe` in this crate.
+//! Asks for memory before it is needed: the one use of `unsafe` in this crate, but for the feature
+//! `abomonation`.
 //!
 //! The cost of a record on a large state is one cache miss. With the entries of a batch asked for
 //! first, the misses overlap: keyed count on 500 k keys a worker, two workers, runs at 43 M/s each

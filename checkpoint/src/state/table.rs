@@ -50,6 +50,8 @@ pub struct KeyedTable<K, V, C> {
     placement: Placement<K>,
     changes: Changes,
     live: u64,
+    /// The next seal is a base, whatever changed.
+    rewrite: bool,
     codec: PhantomData<fn() -> C>,
 }
 
@@ -151,6 +153,7 @@ where
             placement,
             changes: Changes::new(),
             live: 0,
+            rewrite: false,
             codec: PhantomData,
         }
     }
@@ -188,9 +191,10 @@ where
 
     /// The digest of all live entries at the moment of the last `begin_seal`, or as they were
     /// restored if there was none; none while a seal is under way, and from the restore of entries
-    /// that do not encode to the bytes that they came from to the next base.
+    /// that do not encode to the bytes that they came from to the next base. Never for a codec that
+    /// is not [canonical](Codec::IS_CANONICAL).
     pub fn digest(&self) -> Option<StateDigest> {
-        self.changes.digest()
+        self.changes.digest().filter(|_| <C as Codec<V>>::IS_CANONICAL)
     }
 
     /// Where a key with this [hash](Self::hash_of) is, if it is there; the key lies in an owned group. Asks for its memory, without waiting for it.
@@ -366,6 +370,17 @@ where
         self.parts.put((at, hash), entry, false, |entry| placement.of(entry.key()));
     }
 
+    /// Makes the next seal a base, even of nothing: what segments hold of the table is encoded in
+    /// another way than it will be from now on.
+    pub fn rewrite(&mut self) {
+        self.rewrite = true;
+    }
+
+    /// Whether the next seal is a base for that reason.
+    pub fn is_to_be_rewritten(&self) -> bool {
+        self.rewrite
+    }
+
     /// Makes room for `entries` in `group`, which is best done while it is empty.
     pub fn reserve(&mut self, group: u16, entries: usize) {
         self.parts.reserve(group - self.parts.owned().start, entries);
@@ -501,7 +516,8 @@ where
     pub fn begin_seal(&mut self) -> SegmentKind {
         assert!(!self.is_sealing(), "a seal is under way");
         let (part, whole) = BASE_ABOVE_CHANGED;
-        let kind = if self.changes.count * whole >= self.live * part && self.live > 0 {
+        let is_large = self.changes.count * whole >= self.live * part && self.live > 0;
+        let kind = if std::mem::take(&mut self.rewrite) || is_large {
             SegmentKind::Base
         } else {
             SegmentKind::Delta

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::{Bincode, stable_hash};
+use super::super::{Bincode, Verified, stable_hash};
 use super::*;
 
 type Table = KeyedTable<u32, u64, Bincode>;
@@ -21,8 +21,9 @@ fn decode(block: &EntryBlock) -> Vec<(u32, Option<u64>)> {
     block
         .iter()
         .map(|(key, value)| {
-            let value = value.map(|value| <Bincode as Codec<u64>>::decode(value).unwrap());
-            (<Bincode as Codec<u32>>::decode(key).unwrap(), value)
+            let value =
+                value.map(|value| <Bincode as Codec<u64>>::decode(Verified::new(value)).unwrap());
+            (<Bincode as Codec<u32>>::decode(Verified::new(key)).unwrap(), value)
         })
         .collect()
 }

@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::{Again, Closed, KeyedState, Stash, frontier_epoch};
-use highwater_checkpoint::metadata::{StateKind, StateSchema};
-use highwater_checkpoint::state::{Bincode, Codec, Cursor, Place, StableHasher, stable_hash};
+use highwater_checkpoint::metadata::StateSchema;
+use highwater_checkpoint::state::{Codec, Cursor, KeyedTable, Place, StableHasher, stable_hash};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -22,7 +22,7 @@ use timely::progress::operate::FrontierInterest;
 
 use super::reschedule;
 use crate::error::Error;
-use crate::stream::{Data, Emit, Flow, Key, Output, Stream, to_first_output};
+use crate::stream::{Data, Emit, Flow, Keep, Key, Output, Stream, to_first_output};
 
 /// Records whose slots are prefetched before the first of them is updated: 128 cache lines are a
 /// quarter of a first-level cache.
@@ -66,10 +66,10 @@ pub(crate) struct KeyedFold<I, F, O, V> {
 type Session<'a, K, R> = OutputBuilderSession<'a, Moment, CapacityContainerBuilder<Vec<(K, R)>>>;
 
 /// Adds the operator.
-pub(crate) fn keyed_fold<'scope, D, K, V, A, R>(
+pub(crate) fn keyed_fold<'scope, D, K, V, A, R, C>(
     uid: &str,
     stream: Stream<'scope, D>,
-    emit: Emit,
+    keep: Keep<C>,
     fold: KeyedFold<
         impl Fn() -> A + 'static,
         impl Fn(&mut A, V) + 'static,
@@ -83,27 +83,18 @@ where
     V: 'static,
     A: Data,
     R: 'static,
+    C: Codec<K> + Codec<A> + 'static,
 {
     let flow = stream.flow().clone();
-    let folded = build(&flow, uid, stream.into_timely(), emit, fold);
+    let folded = build(&flow, uid, stream.into_timely(), keep, fold);
     Stream::built(flow, folded)
 }
 
-fn schema<K, A>() -> StateSchema {
-    StateSchema {
-        kind: StateKind::Keyed,
-        key_type: std::any::type_name::<K>().to_owned(),
-        value_type: std::any::type_name::<A>().to_owned(),
-        codec: <Bincode as Codec<u64>>::NAME.to_owned(),
-        version: 1,
-    }
-}
-
-fn build<'scope, D, K, V, A, R>(
+fn build<'scope, D, K, V, A, R, C>(
     flow: &Flow<'scope>,
     uid: &str,
     stream: StreamVec<'scope, Moment, D>,
-    emit: Emit,
+    keep: Keep<C>,
     fold: KeyedFold<
         impl Fn() -> A + 'static,
         impl Fn(&mut A, V) + 'static,
@@ -117,6 +108,7 @@ where
     V: 'static,
     A: Data,
     R: 'static,
+    C: Codec<K> + Codec<A> + 'static,
 {
     let mut builder = OperatorBuilder::new(format!("{} {uid}", fold.name), flow.scope());
     let (output, results) = builder.new_output_connection::<Vec<(K, R)>, _>([]);
@@ -126,8 +118,10 @@ where
     };
     let mut input = builder.new_input_connection(stream, Exchange::new(route), to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
-    let joined = flow.checkpoints().join(&mut builder, uid, schema::<K, A>());
-    let table = flow.checkpoints().load::<K, A, Bincode>(uid);
+    let Keep { emit, evolution, .. } = keep;
+    let schema = StateSchema::keyed::<K, A, C>(&evolution);
+    let joined = flow.checkpoints().join(&mut builder, uid, schema);
+    let table = flow.checkpoints().load_evolved::<K, A, C>(uid, &evolution);
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (std::sync::Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {
@@ -156,8 +150,8 @@ where
     results
 }
 
-struct Operator<K, A, D, I, F, O, V> {
-    state: KeyedState<Moment, K, A, Bincode>,
+struct Operator<K, A, C, D, I, F, O, V> {
+    state: KeyedState<Moment, K, A, C>,
     stash: Stash<Moment, Vec<D>>,
     emission: Emission<K>,
     fold: KeyedFold<I, F, O, V>,
@@ -190,19 +184,20 @@ impl<K> Emission<K> {
     }
 }
 
-impl<K, A, D, I, F, O, V, R> Operator<K, A, D, I, F, O, V>
+impl<K, A, C, D, I, F, O, V, R> Operator<K, A, C, D, I, F, O, V>
 where
     D: Keyed<Key = K, Value = V>,
     K: Key,
     A: Data,
+    C: Codec<K> + Codec<A>,
     I: Fn() -> A,
     F: Fn(&mut A, V),
     O: Fn(&A) -> R,
     R: 'static,
 {
-    fn apply<C: CapabilityTrait<Moment>>(
+    fn apply<T: CapabilityTrait<Moment>>(
         &mut self,
-        capability: &C,
+        capability: &T,
         retained: Capability<Moment>,
         batch: &mut Vec<D>,
         output: &mut Session<'_, K, R>,
@@ -306,11 +301,9 @@ where
     }
 }
 
-type Table<K, A> = highwater_checkpoint::state::KeyedTable<K, A, Bincode>;
-
 #[inline]
-fn update<D, K, V, A, I, F, O>(
-    table: &mut Table<K, A>,
+fn update<D, K, V, A, C, I, F, O>(
+    table: &mut KeyedTable<K, A, C>,
     fold: &KeyedFold<I, F, O, V>,
     batch: &mut Vec<D>,
     mut changed: impl FnMut(&K, &A),
@@ -318,6 +311,7 @@ fn update<D, K, V, A, I, F, O>(
     D: Keyed<Key = K, Value = V>,
     K: Hash + Eq + Key,
     A: Data,
+    C: Codec<K> + Codec<A>,
     I: Fn() -> A,
     F: Fn(&mut A, V),
 {

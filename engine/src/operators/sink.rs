@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use highwater_checkpoint::dataflow::{Closed, Participant, Stash, frontier_epoch, share};
-use highwater_checkpoint::metadata::{StateKind, StateSchema};
+use highwater_checkpoint::metadata::StateSchema;
 use highwater_checkpoint::{BoxError, Epoch, Moment};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -46,13 +46,7 @@ pub(crate) fn sink<'scope, T: 'static, S: Sink<T>>(
     let mut committed = builder.new_input_connection(checkpoints.committed(), Pipeline, []);
     builder.set_notify_for(0, FrontierInterest::Always);
     builder.set_notify_for(1, FrontierInterest::Always);
-    let schema = StateSchema {
-        kind: StateKind::Sink,
-        key_type: String::new(),
-        value_type: std::any::type_name::<S::Committable>().to_owned(),
-        codec: "json".to_owned(),
-        version: 1,
-    };
+    let schema = StateSchema::sink::<S::Committable>();
     let joined = checkpoints.join(&mut builder, uid, schema);
     done.probe_with(checkpoints.tail());
     let (shared, worker) = (Arc::clone(flow.shared()), flow.scope().index());

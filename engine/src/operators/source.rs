@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::dataflow::{Closed, Participant, Signal};
-use highwater_checkpoint::metadata::{SplitMetadata, StateKind, StateSchema};
+use highwater_checkpoint::metadata::{SplitMetadata, StateSchema};
 use highwater_checkpoint::pacing::STEP_BYTES_MAX;
 use highwater_checkpoint::{BoxError, Moment};
 use timely::dataflow::StreamVec;
@@ -53,13 +53,7 @@ pub(crate) fn source<'scope, S: Source>(
     let (exhausted_output, exhausted) = builder.new_output_connection::<Vec<Signal>, _>([]);
     let mut begin = builder.new_input_connection(checkpoints.begin(), Pipeline, []);
     builder.set_notify_for(0, FrontierInterest::Always);
-    let schema = StateSchema {
-        kind: StateKind::Source,
-        key_type: std::any::type_name::<S::Split>().to_owned(),
-        value_type: std::any::type_name::<S::Offset>().to_owned(),
-        codec: "json".to_owned(),
-        version: 1,
-    };
+    let schema = StateSchema::source::<S::Split, S::Offset>();
     let joined = checkpoints.join(&mut builder, uid, schema);
     checkpoints.ends_with(exhausted);
     let activator = flow.scope().activator_for(builder.operator_info().address);

@@ -3,6 +3,9 @@
 use std::hash::Hash;
 use std::marker::PhantomData;
 
+use highwater_checkpoint::BoxError;
+use highwater_checkpoint::schema::Evolution;
+use highwater_checkpoint::state::{Bincode, Codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Stream;
@@ -82,9 +85,22 @@ pub trait Aggregator: 'static {
 /// Operators on it have a *uid*, by which a checkpoint's state is matched: it must be unique in
 /// the job and stay the same from one version of the program to the next.
 #[must_use = "a stream that does not end in a sink is not run"]
-pub struct KeyedStream<'scope, K, V> {
+pub struct KeyedStream<'scope, K, V, C = Bincode> {
     pub(super) parts: Box<dyn Parts<'scope, K, V> + 'scope>,
-    emit: Emit,
+    keep: Keep<C>,
+}
+
+/// How an operator keeps its state, and when it emits.
+pub(crate) struct Keep<C> {
+    pub(crate) emit: Emit,
+    pub(crate) evolution: Evolution,
+    pub(crate) codec: PhantomData<fn() -> C>,
+}
+
+impl<C> Default for Keep<C> {
+    fn default() -> Self {
+        Keep { emit: Emit::default(), evolution: Evolution::new(), codec: PhantomData }
+    }
 }
 
 /// A keyed stream may be asked for pairs or for keys alone: what is not asked for is not sent.
@@ -147,21 +163,78 @@ impl<'scope, K: 'static, V: 'static> Parts<'scope, K, V> for Pairs<'scope, K, V>
 impl<'scope, T: 'static> Stream<'scope, T> {
     /// Gives each record a key.
     pub fn key_by<K: Key>(self, key: impl FnMut(&T) -> K + 'static) -> KeyedStream<'scope, K, T> {
-        KeyedStream { parts: Box::new(ByKey { stream: self, key }), emit: Emit::default() }
+        KeyedStream { parts: Box::new(ByKey { stream: self, key }), keep: Keep::default() }
     }
 }
 
 impl<'scope, K: Key, V: 'static> Stream<'scope, (K, V)> {
     /// Takes the first of each pair as the key, and sends only the second along with it.
     pub fn keyed(self) -> KeyedStream<'scope, K, V> {
-        KeyedStream { parts: Box::new(Pairs(self)), emit: Emit::default() }
+        KeyedStream { parts: Box::new(Pairs(self)), keep: Keep::default() }
     }
 }
 
-impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
+impl<'scope, K: Key, V: Data, C: 'static> KeyedStream<'scope, K, V, C> {
     /// Sets when the next operator emits; [`Emit::EachUpdate`] unless said.
-    pub fn emit(self, emit: Emit) -> Self {
-        KeyedStream { emit, ..self }
+    pub fn emit(mut self, emit: Emit) -> Self {
+        self.keep.emit = emit;
+        self
+    }
+
+    /// Sets how the state of the next operator is encoded in checkpoints; [`Bincode`] unless said.
+    ///
+    /// [`MessagePack`](crate::checkpoint::state::MessagePack) keeps the names of fields, so that a
+    /// later program may have other fields. State in one of these two is restored by the other.
+    pub fn codec<D>(self, _codec: D) -> KeyedStream<'scope, K, V, D> {
+        let Keep { emit, evolution, .. } = self.keep;
+        KeyedStream { parts: self.parts, keep: Keep { emit, evolution, codec: PhantomData } }
+    }
+
+    /// Sets the version of the state's type, which checkpoints record: to be raised when the type
+    /// changes, or what it means.
+    ///
+    /// *Default*: 1. *Range*: at least 1, and above that of every migration.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.keep.evolution = self.keep.evolution.schema_version(version);
+        self
+    }
+
+    /// Restores state of an older version, whose values were of the type `O`, through `migrate`:
+    /// to what the next migration reads, or to what the operator keeps. Keys are not migrated.
+    ///
+    /// Migrations are given in the order of their versions. Each entry is migrated when it is
+    /// loaded, and the first checkpoint after that has all of them in the new version.
+    ///
+    /// ```
+    /// # use highwater::prelude::*;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// # let _ = collect_one(|flow| {
+    /// # let payments = flow.source("payments", VecSource::new([("a".to_owned(), 1.0)]));
+    /// // Sums were kept as u32 once, then as u64.
+    /// payments
+    ///     .keyed()
+    ///     .schema_version(3)
+    ///     .migrate_from(1, |sum: u32| u64::from(sum))
+    ///     .migrate_from(2, |sum: u64| sum as f64)
+    ///     .fold("sums", 0.0, |sum, amount| *sum += amount)
+    /// # });
+    /// ```
+    pub fn migrate_from<O: Data, N: 'static>(
+        self,
+        version: u32,
+        migrate: impl Fn(O) -> N + 'static,
+    ) -> Self {
+        self.try_migrate_from(version, move |old| Ok(migrate(old)))
+    }
+
+    /// As [`migrate_from`](Self::migrate_from), for what may fail: the job does not start then.
+    pub fn try_migrate_from<O: Data, N: 'static>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+    ) -> Self {
+        self.keep.evolution = self.keep.evolution.migrate_from(version, migrate);
+        self
     }
 
     /// Folds the values of each key into an accumulator that begins as `init`.
@@ -180,11 +253,14 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
         uid: &str,
         init: A,
         fold: impl Fn(&mut A, V) + 'static,
-    ) -> Stream<'scope, (K, A)> {
+    ) -> Stream<'scope, (K, A)>
+    where
+        C: Codec<K> + Codec<A>,
+    {
         keyed_fold(
             uid,
             self.parts.pairs(),
-            self.emit,
+            self.keep,
             KeyedFold {
                 name: "Fold",
                 init: move || init.clone(),
@@ -199,6 +275,7 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     pub fn reduce(self, uid: &str, reduce: impl Fn(V, V) -> V + 'static) -> Stream<'scope, (K, V)>
     where
         V: Clone,
+        C: Codec<K> + Codec<Option<V>>,
     {
         let add = move |kept: &mut Option<V>, value| {
             *kept = Some(match kept.take() {
@@ -208,7 +285,7 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
         };
         let output = |kept: &Option<V>| kept.clone().expect("a key is there once it has a value");
         let reduce = KeyedFold { name: "Reduce", init: || None, add, output, input: PhantomData };
-        keyed_fold(uid, self.parts.pairs(), self.emit, reduce)
+        keyed_fold(uid, self.parts.pairs(), self.keep, reduce)
     }
 
     /// Aggregates the values of each key; what is emitted may be of another type than what is kept.
@@ -216,7 +293,10 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
         self,
         uid: &str,
         aggregator: G,
-    ) -> Stream<'scope, (K, G::Output)> {
+    ) -> Stream<'scope, (K, G::Output)>
+    where
+        C: Codec<K> + Codec<G::Accumulator>,
+    {
         let shared = std::rc::Rc::new(aggregator);
         let (init, add) = (std::rc::Rc::clone(&shared), std::rc::Rc::clone(&shared));
         let aggregate = KeyedFold {
@@ -226,11 +306,14 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
             output: move |accumulator: &G::Accumulator| shared.output(accumulator),
             input: PhantomData,
         };
-        keyed_fold(uid, self.parts.pairs(), self.emit, aggregate)
+        keyed_fold(uid, self.parts.pairs(), self.keep, aggregate)
     }
 
     /// Counts the records of each key. Only the keys are sent between workers.
-    pub fn count(self, uid: &str) -> Stream<'scope, (K, u64)> {
+    pub fn count(self, uid: &str) -> Stream<'scope, (K, u64)>
+    where
+        C: Codec<K> + Codec<u64>,
+    {
         let count = KeyedFold {
             name: "Count",
             init: || 0,
@@ -238,11 +321,11 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
             output: |count: &u64| *count,
             input: PhantomData,
         };
-        keyed_fold(uid, self.parts.keys(), self.emit, count)
+        keyed_fold(uid, self.parts.keys(), self.keep, count)
     }
 }
 
-impl<K, V> std::fmt::Debug for KeyedStream<'_, K, V> {
+impl<K, V, C> std::fmt::Debug for KeyedStream<'_, K, V, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (key, value) = (std::any::type_name::<K>(), std::any::type_name::<V>());
         write!(f, "KeyedStream<{key}, {value}>")

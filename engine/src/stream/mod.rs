@@ -13,6 +13,7 @@ mod stateless;
 
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
 pub use flow::Flow;
+pub(crate) use keyed::Keep;
 pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream};
 
 use std::cell::RefCell;

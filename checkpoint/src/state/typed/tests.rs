@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metadata::SegmentKind;
-use crate::state::{Bincode, Codec, KeyGroups, KeyedTable, SealSlice, stable_hash};
+use crate::state::{Bincode, Codec, KeyGroups, KeyedTable, SealSlice, Verified, stable_hash};
 
 const GROUPS: u16 = 7;
 const TTL_MS: u64 = 1000;
@@ -146,10 +146,10 @@ where
 {
     for (group, entries) in store.range(table.owned_groups()) {
         for (key, value) in entries {
-            let key: K = Bincode::decode(key).unwrap();
+            let key: K = Bincode::decode(Verified::new(key)).unwrap();
             let hash = table.hash_of(&key);
             assert_eq!(key_groups().of_hash(hash), *group, "stored in the group of its key");
-            table.restore(hash, key, Some(Bincode::decode(value).unwrap()));
+            table.restore(hash, key, Some(Bincode::decode(Verified::new(value)).unwrap()));
         }
     }
     table
