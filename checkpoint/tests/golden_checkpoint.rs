@@ -73,11 +73,16 @@ fn order(number: u64) -> Order {
         _ => Status::Sent(number as u32, "caf\u{e9}".to_owned()),
     };
     let lines = (0..number % 4).map(|n| (format!("item {n}"), n as u16)).collect();
-    Order { number, status, lines, tags: BTreeMap::from([("gift".to_owned(), number % 2 == 0)]) }
+    Order {
+        number,
+        status,
+        lines,
+        tags: BTreeMap::from([("gift".to_owned(), number.is_multiple_of(2))]),
+    }
 }
 
 fn profile(number: u64) -> Profile {
-    Profile { visits: number * number, last: (number % 2 == 0).then_some(-(number as i64)) }
+    Profile { visits: number * number, last: number.is_multiple_of(2).then_some(-(number as i64)) }
 }
 
 /// What the base has of orders, and what is left of that after the delta.

@@ -96,7 +96,7 @@ struct Everything {
     sizes: Vec<Size>,
     set: BTreeSet<i32>,
     by_text: BTreeMap<String, u64>,
-    by_number: BTreeMap<i64, Marker>,
+    by_number: BTreeMap<i64, (Marker, u8)>,
     by_flag: BTreeMap<bool, char>,
     cents: Cents,
     place: Place,
@@ -162,14 +162,14 @@ fn values() -> impl Strategy<Value = Everything> {
     (scalars, deep, any::<([u16; 7], IpAddr, Option<Vec<Option<u8>>>)>()).prop_map(
         |((plain, integers, numbers), deep, (array, address, nested))| {
             let (flag, letter, single, double, text, option) = plain;
-            let (small_i128, small_u128, cents, place, id, byte) = numbers;
+            let (signed, unsigned, cents, place, id, byte) = numbers;
             let (sizes, set, by_text, keys, by_flag, tree, term) = deep;
             Everything {
                 unit: (),
                 flag,
                 integers,
-                small_i128: small_i128.into(),
-                small_u128: small_u128.into(),
+                small_i128: signed.into(),
+                small_u128: unsigned.into(),
                 single,
                 double,
                 letter,
@@ -180,7 +180,7 @@ fn values() -> impl Strategy<Value = Everything> {
                 sizes,
                 set,
                 by_text,
-                by_number: keys.into_iter().map(|key| (key, Marker)).collect(),
+                by_number: keys.into_iter().map(|key| (key, (Marker, byte))).collect(),
                 by_flag,
                 cents: Cents(cents),
                 place: Place(place, text.clone()),
@@ -190,7 +190,7 @@ fn values() -> impl Strategy<Value = Everything> {
                 node: Node::Parts(vec![Node::Parts(Vec::new()), Node::Parts(Vec::new())]),
                 generic: Generic { value: Generic { value: byte } },
                 again: Generic { value: text.clone() },
-                duration: Duration::new(small_u128, 7),
+                duration: Duration::new(unsigned, 7),
                 address,
                 shared: Box::new(Cents(cents)),
                 result: if flag { Ok(byte) } else { Err(text) },

@@ -31,10 +31,10 @@ pub struct StateSchema {
     pub version: u32,
     /// What the key looks like; none if it has no shape, and in checkpoints of older builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_shape: Option<TypeShape>,
+    pub key_shape: Option<Box<TypeShape>>,
     /// What the value looks like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value_shape: Option<TypeShape>,
+    pub value_shape: Option<Box<TypeShape>>,
     /// Older versions that the program reads; of a checkpoint, none.
     #[serde(skip)]
     pub migrates: Vec<OlderVersion>,
@@ -64,8 +64,8 @@ impl StateSchema {
             value_type: std::any::type_name::<V>().to_owned(),
             codec: <C as Codec<V>>::NAME.to_owned(),
             version: evolution.version(),
-            key_shape: <C as Codec<K>>::shape().ok(),
-            value_shape: <C as Codec<V>>::shape().ok(),
+            key_shape: <C as Codec<K>>::shape().ok().map(Box::new),
+            value_shape: <C as Codec<V>>::shape().ok().map(Box::new),
             migrates: evolution.older().cloned().collect(),
         }
     }
@@ -76,8 +76,8 @@ impl StateSchema {
             kind: StateKind::Source,
             key_type: std::any::type_name::<S>().to_owned(),
             value_type: std::any::type_name::<O>().to_owned(),
-            key_shape: trace::<S>(Readable::ByPeople).ok(),
-            value_shape: trace::<O>(Readable::ByPeople).ok(),
+            key_shape: trace::<S>(Readable::ByPeople).ok().map(Box::new),
+            value_shape: trace::<O>(Readable::ByPeople).ok().map(Box::new),
             ..StateSchema::in_json()
         }
     }
@@ -87,7 +87,7 @@ impl StateSchema {
         StateSchema {
             kind: StateKind::Sink,
             value_type: std::any::type_name::<T>().to_owned(),
-            value_shape: trace::<T>(Readable::ByPeople).ok(),
+            value_shape: trace::<T>(Readable::ByPeople).ok().map(Box::new),
             ..StateSchema::in_json()
         }
     }
@@ -115,7 +115,7 @@ impl StateSchema {
     pub fn key_to_json(&self, key: &[u8]) -> Result<Value> {
         // They are not as in memory, ever.
         let codec = if self.codec.starts_with(ABOMONATION) { BINCODE } else { &self.codec };
-        to_json(shape(&self.key_type, self.key_shape.as_ref())?, codec, key)
+        to_json(shape(&self.key_type, self.key_shape.as_deref())?, codec, key)
     }
 
     /// As [`key_to_json`](Self::key_to_json), of a value.
@@ -124,7 +124,7 @@ impl StateSchema {
     ///
     /// As [`key_to_json`](Self::key_to_json).
     pub fn value_to_json(&self, value: &[u8]) -> Result<Value> {
-        to_json(shape(&self.value_type, self.value_shape.as_ref())?, &self.codec, value)
+        to_json(shape(&self.value_type, self.value_shape.as_deref())?, &self.codec, value)
     }
 
     /// Whether a program with this schema can go on from state of the schema `theirs`.
@@ -152,15 +152,15 @@ impl StateSchema {
         let of_keys = if self.kind == StateKind::Keyed { Fitting::ByPosition } else { fitting };
         check(
             "the key",
-            (&theirs.key_type, theirs.key_shape.as_ref()),
-            (&self.key_type, self.key_shape.as_ref()),
+            (&theirs.key_type, theirs.key_shape.as_deref()),
+            (&self.key_type, self.key_shape.as_deref()),
             of_keys,
         )?;
-        let written = (theirs.value_type.as_str(), theirs.value_shape.as_ref());
+        let written = (theirs.value_type.as_str(), theirs.value_shape.as_deref());
         if theirs.version == self.version {
-            check("the value", written, (&self.value_type, self.value_shape.as_ref()), fitting)?;
+            check("the value", written, (&self.value_type, self.value_shape.as_deref()), fitting)?;
             let fingerprint =
-                |schema: &StateSchema| schema.value_shape.as_ref().map(TypeShape::fingerprint);
+                |schema: &StateSchema| schema.value_shape.as_deref().map(TypeShape::fingerprint);
             let is_other_shape = fingerprint(self)
                 .is_some_and(|ours| fingerprint(theirs).is_some_and(|theirs| theirs != ours));
             return Ok(is_other_codec || is_other_shape);
@@ -229,8 +229,8 @@ impl fmt::Display for StateSchema {
         let text = |name: &str, shape: Option<&TypeShape>| {
             shape.map_or_else(|| name.to_owned(), ToString::to_string)
         };
-        let key = text(&self.key_type, self.key_shape.as_ref());
-        let value = text(&self.value_type, self.value_shape.as_ref());
+        let key = text(&self.key_type, self.key_shape.as_deref());
+        let value = text(&self.value_type, self.value_shape.as_deref());
         match self.kind {
             StateKind::Keyed => write!(f, "keyed state of ({key}, {value})")?,
             StateKind::Source => write!(f, "a source of {key} at {value}")?,

@@ -176,7 +176,9 @@ impl<'s> Comparison<'s> {
     /// Places matter where fields are found by them; said only when they are all that differs.
     fn order(&mut self, place: &str, written: &[&str], read: &[&str]) {
         let mut sorted = [written.to_vec(), read.to_vec()];
-        sorted.iter_mut().for_each(|names| names.sort_unstable());
+        for names in &mut sorted {
+            names.sort_unstable();
+        }
         let is_same = self.fitting == Fitting::ByName || written == read;
         if !is_same && sorted[0] == sorted[1] {
             self.differ(place, written.join(", "), read.join(", "));

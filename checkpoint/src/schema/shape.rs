@@ -124,7 +124,9 @@ impl TypeShape {
     pub(super) fn new(mut root: Shape, types: Vec<NamedShape>) -> TypeShape {
         root.fold_tuples();
         let mut types = types;
-        types.iter_mut().for_each(|named| named.body.shapes_mut(&mut Shape::fold_tuples));
+        for named in &mut types {
+            named.body.shapes_mut(&mut Shape::fold_tuples);
+        }
         let (root, types) = merge_equal(root, types);
         let (root, types) = in_order(root, types);
         let fingerprint = fingerprint(&root, &types);
@@ -229,9 +231,9 @@ fn merge_equal(mut root: Shape, mut types: Vec<NamedShape>) -> (Shape, Vec<Named
             numbers[old]
         };
         root.renumber(&mut number);
-        types.iter_mut().for_each(|named| {
+        for named in &mut types {
             named.body.shapes_mut(&mut |shape| shape.renumber(&mut number));
-        });
+        }
         if !is_changed {
             return (root, types);
         }
@@ -263,7 +265,9 @@ fn number_in(order: &mut Vec<usize>, old: usize) -> usize {
 
 fn fingerprint(root: &Shape, types: &[NamedShape]) -> Fingerprint {
     let mut types = types.to_vec();
-    types.iter_mut().for_each(|named| named.body.forget_defaults());
+    for named in &mut types {
+        named.body.forget_defaults();
+    }
     let text = serde_json::to_vec(&(root, types)).expect("has no maps, and no unknown shapes");
     let mut hasher = StableHasher::default();
     hasher.write(&text);

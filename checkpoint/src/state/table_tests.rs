@@ -295,3 +295,17 @@ fn ten_million_small_entries_fit_in_64_bytes_each() {
         }
     }
 }
+
+/// Nothing of the old encoding may be read under the new one, not even by who holds no entries.
+#[test]
+fn a_table_that_is_to_be_rewritten_seals_a_base_once_even_if_it_is_empty() {
+    let groups = KeyGroups::new(4).unwrap();
+    let mut table = KeyedTable::<u32, u64, Bincode>::new(groups, 0..4);
+    let mut kinds = Vec::new();
+    table.rewrite();
+    for _ in 0..2 {
+        kinds.push(table.begin_seal());
+        while table.seal_slice(100, |_, _| panic!("it is empty")).unwrap() == SealSlice::More {}
+    }
+    assert_eq!(kinds, [SegmentKind::Base, SegmentKind::Delta]);
+}

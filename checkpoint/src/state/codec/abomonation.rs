@@ -51,7 +51,10 @@ macro_rules! trusted {
     };
 }
 
-trusted! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 bool char () }
+trusted! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 bool char }
+
+// SAFETY: as above.
+unsafe impl Trusted for () {}
 
 // SAFETY: what it owns is aligned to 1 byte.
 unsafe impl Trusted for String {}
