@@ -14,21 +14,19 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use highwater_checkpoint::dataflow::CheckpointScope;
 use highwater_checkpoint::metadata::{
     CheckpointId, CheckpointMetadata, FORMAT_VERSION, Generation, OperatorStateMetadata, Origin,
     SegmentKind, SegmentMetadata, SplitMetadata, StateSchema,
 };
-use highwater_checkpoint::run::{Restore, Run, RunOptions};
+use highwater_checkpoint::run::{Run, RunOptions};
 use highwater_checkpoint::schema::Evolution;
 use highwater_checkpoint::segment::{SegmentHeader, SegmentWriter, verify};
 use highwater_checkpoint::state::{
     Bincode, Codec, KeyGroups, KeyedTable, MessagePack, SealSlice, stable_hash,
 };
 use highwater_checkpoint::store::layout::{self, SegmentMaker, SegmentName};
-use highwater_checkpoint::store::{BlobStore, Location};
 use highwater_checkpoint::{Epoch, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -259,16 +257,9 @@ where
 {
     let directory = tempfile::tempdir().unwrap();
     copy(&folder(), directory.path());
-    let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
-    let run = Run::open(RunOptions {
-        job: JOB.to_owned(),
-        workers,
-        key_groups: groups(),
-        store: Some(BlobStore::new(location, JOB)),
-        interval: Duration::from_secs(3600),
-        retain: 3,
-        restore: Restore::Latest,
-    })?;
+    let path = directory.path().to_str().expect("temporary folders have plain names");
+    let options = RunOptions { workers, key_groups: groups(), ..RunOptions::new(JOB, path)? };
+    let run = Run::open(options)?;
     let found = Arc::new(Mutex::new(Vec::new()));
     let (shared, all) = (Arc::clone(&run), Arc::clone(&found));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
