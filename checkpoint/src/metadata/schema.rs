@@ -37,7 +37,7 @@ pub struct StateSchema {
     pub value_shape: Option<Box<TypeShape>>,
     /// Older versions that the program reads; of a checkpoint, none.
     #[serde(skip)]
-    pub migrates: Vec<OlderVersion>,
+    pub migrates: Box<[OlderVersion]>,
 }
 
 /// Whether a program can go on from a checkpoint's state.
@@ -104,7 +104,7 @@ impl StateSchema {
     /// What a checkpoint records of it.
     #[must_use]
     pub fn recorded(self) -> StateSchema {
-        StateSchema { migrates: Vec::new(), ..self }
+        StateSchema { migrates: Box::default(), ..self }
     }
 
     /// A key of its segments as JSON, without the program's type.

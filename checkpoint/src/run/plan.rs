@@ -86,9 +86,9 @@ pub enum Difference {
     /// It is of another schema: the job would not start.
     Changed {
         /// In the checkpoint.
-        checkpoint: StateSchema,
+        checkpoint: Box<StateSchema>,
         /// In the program.
-        program: StateSchema,
+        program: Box<StateSchema>,
     },
 }
 
@@ -166,7 +166,8 @@ fn operator(
             Compatibility::Same => Difference::Matched,
             Compatibility::Migrates => Difference::Migrates,
             Compatibility::Changed { .. } => {
-                Difference::Changed { checkpoint: state.schema.clone(), program: ours.clone() }
+                let (checkpoint, program) = (state.schema.clone(), ours.clone());
+                Difference::Changed { checkpoint: checkpoint.into(), program: program.into() }
             }
         },
     };
@@ -232,8 +233,8 @@ impl fmt::Display for RestorePlan {
             let kind = kind.to_string();
             writeln!(f, "  {uid:width$}  {kind:14}  {difference:9}  {splits:6}  {bytes:12}")?;
             if let Difference::Changed { checkpoint, program } = difference {
-                writeln!(f, "    checkpoint: {}", checkpoint)?;
-                writeln!(f, "    program:    {}", program)?;
+                writeln!(f, "    checkpoint: {checkpoint}")?;
+                writeln!(f, "    program:    {program}")?;
             }
         }
         match self.check() {
