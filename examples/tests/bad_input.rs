@@ -208,7 +208,7 @@ fn wrong_flags_are_a_matter_of_usage() {
         (&["--workers", "129"], "at most 128"),
         (&["--checkpoint-interval", "10"], "100ms, 10s or 5min"),
         (&["--retain", "0"], "at least 1"),
-        (&["--restore", "yesterday"], "latest, none, or the id"),
+        (&["--restore", "2026_11_21"], "latest, none, the id"),
         (&["--checkpoint-timeout", "0s"], "at least 1ms"),
         (&["--checkpoint-mode", "sometimes"], "exactly-once or at-least-once"),
         (&["--tolerable-failed-checkpoints", "-1"], "--tolerable-failed-checkpoints"),
