@@ -209,7 +209,7 @@ fn run_all_kinds(
     collected: &CollectSink<(String, Said)>,
     each: impl Fn(&Run, u64) + Clone + Send + Sync + 'static,
 ) -> highwater::Result<Summary> {
-    let (source, sink) = (Trickle(VecSource::splits(input.to_vec()), 16), collected.clone());
+    let (source, sink) = (Trickle(VecSource::splits(input.to_vec()), 5), collected.clone());
     let seen = Arc::new(AtomicU64::new(0));
     job(store, workers, OFTEN).execute(move |flow| {
         let run = Arc::clone(flow.checkpoints().run());
@@ -273,18 +273,22 @@ fn all_kinds_of_state_resume_with_any_number_of_workers() {
 #[test]
 fn all_kinds_of_state_are_taken_over_from_runs_that_died() {
     for seed in 0..3 {
-        let (mut random, input) = (Random::new(seed), input(seed + 10, 3_000));
+        let (mut random, input) = (Random::new(seed), input(seed + 10, 2_000));
         let (store, collected) = (Location::memory(), CollectSink::new());
         let mut chain = Vec::new();
         loop {
             chain.push(1 + random.below(4));
             let case = format!("seed {seed}, workers {chain:?}");
             assert!(chain.len() < 500, "{case}: nothing gets on");
-            let dies_at = 400 + random.next_u64() % 600;
-            let dies = move |_: &Run, n: u64| assert!(n != dies_at, "dies on purpose");
+            // The first dies, and all others get on, however slow the machine is.
+            let (dies_after, is_first) = (1 + random.next_u64() % 3, chain.len() == 1);
+            let dies = move |run: &Run, n: u64| {
+                let is_far = is_first && n >= 1_500 || run.status().completed() >= dies_after;
+                assert!(!is_far, "dies on purpose");
+            };
             let this = (&store, chain[chain.len() - 1]);
             if run_all_kinds(this, &input, &collected, dies).is_ok() {
-                assert!(chain.len() > 2, "{case}: too few runs to show anything");
+                assert!(chain.len() > 1, "{case}: too few runs to show anything");
                 check(&collected, &input, &case);
                 break;
             }
