@@ -17,6 +17,7 @@ use highwater_checkpoint::metadata::{
     SegmentKind, SegmentMetadata, SplitMetadata,
 };
 use highwater_checkpoint::segment::{EntryBlock, SegmentHeader, SegmentWriter};
+use highwater_checkpoint::state::StateDigest;
 use highwater_checkpoint::store::{BlobStore, Location, PutIfAbsent, layout};
 use highwater_checkpoint::{Epoch, Error, Result};
 
@@ -285,6 +286,43 @@ fn a_segment_of_another_operator_or_job_is_found() {
     wait(verifier.verify(&stored)).unwrap();
     let reason = &verifier.findings()[0].reason;
     assert!(reason.contains("8 key groups, the checkpoint has 4"), "{reason}");
+}
+
+#[test]
+fn a_number_of_live_entries_that_is_not_theirs_is_found() {
+    let made = random_job(4, 5);
+    made.complete(1, 1);
+    let mut stored = made.read(1);
+    for (off, findings) in [(0, 0), (1, 1)] {
+        let said = made.entries.len() as u64 + off;
+        stored.metadata.operators[0].entries = Some(said);
+        let mut verifier = Verifier::new(|_| {});
+        wait(verifier.verify(&stored)).unwrap();
+        let found = verifier.findings();
+        assert_eq!(found.len(), findings, "{found:?}");
+        let reason = format!("{} entries are live, it says {said}", made.entries.len());
+        assert!(found.iter().all(|finding| finding.reason.contains(&reason)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_digest_that_is_not_that_of_the_entries_is_found() {
+    let made = random_job(4, 5);
+    made.complete(1, 1);
+    let mut stored = made.read(1);
+    let entries = made.entries.iter();
+    let right: StateDigest = entries.map(|(k, v)| StateDigest::of_entry(k, v)).sum();
+    let mut wrong = right;
+    wrong += StateDigest::of_entry(b"one", b"more");
+    for (digest, findings) in [(right, 0), (wrong, 1)] {
+        stored.metadata.operators[0].digest = Some(digest);
+        let mut verifier = Verifier::new(|_| {});
+        wait(verifier.verify(&stored)).unwrap();
+        let found = verifier.findings();
+        assert_eq!(found.len(), findings, "{found:?}");
+        let reason = format!("its entries have digest {right}, it says {wrong}");
+        assert!(found.iter().all(|finding| finding.reason.contains(&reason)), "{found:?}");
+    }
 }
 
 #[test]

@@ -110,13 +110,10 @@ async fn superfluous(
     let owner = store.newest_generation().await?;
     let mut there: Vec<CheckpointMetadata> = Vec::new();
     for Listed { id, metadata } in list(store).await? {
-        match metadata {
-            Ok(metadata) => there.push(metadata),
-            Err(_) => {
-                let reason = format!("checkpoint {id} cannot be read, and may name them");
-                return Ok(Err(reason));
-            }
-        }
+        let Ok(metadata) = metadata else {
+            return Ok(Err(format!("checkpoint {id} cannot be read, and may name them")));
+        };
+        there.push(metadata);
     }
     let newest = there.last().map(|metadata| metadata.id);
     if newest < before.last().copied() {

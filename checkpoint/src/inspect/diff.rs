@@ -126,7 +126,9 @@ async fn compare(
 ) -> Result<Compared> {
     let is_one_store = first.store.to_string() == second.store.to_string();
     let mut changes = Changes::default();
-    if !(is_one_store && a.segments == b.segments) {
+    let is_same = is_one_store && a.segments == b.segments;
+    let is_equal = a.digest.is_some() && a.digest == b.digest;
+    if !is_same && !is_equal {
         let groups = 0..first.metadata.key_groups;
         let ours = LiveEntries::open(&first.store, a, groups.clone()).await?;
         let theirs = LiveEntries::open(&second.store, b, groups).await?;
@@ -185,8 +187,12 @@ async fn compare_entries(
             };
             let first = if order == Ordering::Greater { None } else { a.next() };
             let second = if order == Ordering::Less { None } else { b.next() };
-            first.into_iter().for_each(|entry| count(&mut states.0, entry));
-            second.into_iter().for_each(|entry| count(&mut states.1, entry));
+            if let Some(entry) = first {
+                count(&mut states.0, entry);
+            }
+            if let Some(entry) = second {
+                count(&mut states.1, entry);
+            }
             match order {
                 Ordering::Less => changes.removed += 1,
                 Ordering::Greater => changes.added += 1,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::catalog::Stored;
 use crate::error::{Error, Result};
 use crate::recovery::{index, visible};
+use crate::segment::BlockRun;
 use crate::state::KeyGroups;
 
 /// What one worker would read when it starts.
@@ -49,7 +50,7 @@ pub async fn spread(checkpoint: &Stored, workers: usize) -> Result<Vec<WorkerSha
             let index = index(&checkpoint.store, segment).await?;
             let newer = &operator.segments[at + 1..];
             for part in visible(segment, newer, &(0..metadata.key_groups)) {
-                for block in index.blocks_of(part, u64::MAX).iter().flat_map(|run| run.blocks()) {
+                for block in index.blocks_of(part, u64::MAX).iter().flat_map(BlockRun::blocks) {
                     let share = &mut shares[key_groups.worker_of(block.group, workers)];
                     share.bytes += u64::from(block.len);
                     share.entries += u64::from(block.entries);

@@ -2,7 +2,8 @@
 //!
 //! Of a segment: the front, every block with its checksum, the index, and the trailer, each byte of
 //! the object once; what the metadata, the index and the blocks say of each other; that all is
-//! within the job's key groups.
+//! within the job's key groups. Of an operator whose segments are whole: how many entries are live,
+//! and their digest, where the metadata says them, for which the segments are read once more.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,8 +13,9 @@ use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
 use super::catalog::Stored;
+use super::entries::LiveEntries;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::SegmentMetadata;
+use crate::metadata::{OperatorStateMetadata, SegmentMetadata};
 use crate::recovery::{index, within};
 use crate::segment::{BlockRun, SegmentHeader, SegmentIndex, decode_block, verify};
 use crate::store::BlobStore;
@@ -49,6 +51,8 @@ pub struct Progress {
 /// Verifies checkpoints, one after the other, and gathers what is wrong with them.
 pub struct Verifier<'p> {
     seen: BTreeSet<String>,
+    /// Segments with findings.
+    damaged: BTreeSet<String>,
     progress: Progress,
     findings: Vec<Finding>,
     report: Box<dyn FnMut(Progress) + 'p>,
@@ -57,8 +61,13 @@ pub struct Verifier<'p> {
 impl<'p> Verifier<'p> {
     /// `report` is told how far it has come after each range of at most 8 MiB.
     pub fn new(report: impl FnMut(Progress) + 'p) -> Verifier<'p> {
-        let (seen, findings) = (BTreeSet::new(), Vec::new());
-        Verifier { seen, progress: Progress::default(), findings, report: Box::new(report) }
+        Verifier {
+            seen: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            progress: Progress::default(),
+            findings: Vec::new(),
+            report: Box::new(report),
+        }
     }
 
     /// How much was read.
@@ -86,14 +95,60 @@ impl<'p> Verifier<'p> {
         let Stored { store, metadata, .. } = checkpoint;
         for operator in &metadata.operators {
             for segment in &operator.segments {
-                if !self.seen.insert(format!("{segment:?} of {store}")) {
+                if !self.seen.insert(id(store, segment)) {
                     continue;
                 }
+                let before = self.findings.len();
                 let place = (checkpoint.to_string(), operator.uid.as_str());
                 let groups = metadata.key_groups;
                 self.segment(store, &place, segment, groups).await?;
                 self.progress.segments += 1;
+                if self.findings.len() > before {
+                    self.damaged.insert(id(store, segment));
+                }
             }
+            self.live(checkpoint, operator).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is live, and compares it with what the checkpoint says of it.
+    async fn live(&mut self, checkpoint: &Stored, operator: &OperatorStateMetadata) -> Result<()> {
+        let Stored { store, metadata, .. } = checkpoint;
+        let OperatorStateMetadata { uid, entries, digest, segments, .. } = operator;
+        let is_damaged = segments.iter().any(|segment| self.damaged.contains(&id(store, segment)));
+        let is_seen =
+            !self.seen.insert(format!("{entries:?} {digest:?} in {segments:?} of {store}"));
+        let is_said = entries.is_some() || digest.is_some();
+        if is_damaged || is_seen || !is_said {
+            return Ok(());
+        }
+        let place = (checkpoint.to_string(), uid.as_str());
+        let live = match LiveEntries::open(store, operator, 0..metadata.key_groups).await {
+            Ok(entries) => entries.summarize().await,
+            Err(error) => Err(error),
+        };
+        let bytes = segments.iter().map(|segment| segment.bytes).sum();
+        let found = match live {
+            Ok(live) => live,
+            Err(error) => return self.judge(&place, error),
+        };
+        self.read(bytes, 0);
+        let mut differs = |reason: String| {
+            let error = Error::corrupt(format!("the metadata of {checkpoint}"), reason);
+            self.found(checkpoint.to_string(), Some(uid), &error);
+        };
+        match *entries {
+            Some(meant) if meant != found.entries => {
+                differs(format!("{} entries are live, it says {meant}", found.entries));
+            }
+            _ => {}
+        }
+        match *digest {
+            Some(meant) if meant != found.digest => {
+                differs(format!("its entries have digest {}, it says {meant}", found.digest));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -184,6 +239,11 @@ async fn get_range(
     range: Range<u64>,
 ) -> Result<Bytes> {
     store.get_range(&segment.object, within(segment, range)?).await
+}
+
+/// What a segment is, to tell it from all others: a bundle holds several.
+fn id(store: &BlobStore, segment: &SegmentMetadata) -> String {
+    format!("{segment:?} of {store}")
 }
 
 fn blocks_bytes(index: &SegmentIndex) -> u64 {
