@@ -188,7 +188,7 @@ fn decode_part(
             fetched.resize((run.bytes().end - run.bytes().start) as usize, 0);
             file.read_exact_at(&mut fetched, run.bytes().start)?;
             for block in run.decode(name, &fetched) {
-                for (key, value) in &block?.1 {
+                for (key, value) in block?.1.entries() {
                     let key = <Bincode as Codec<u64>>::decode(key)?;
                     let value = value.map(<Bincode as Codec<u64>>::decode).transpose()?;
                     sum = sum.wrapping_add(key ^ value.unwrap_or_default());

@@ -219,6 +219,7 @@ fn write(root: &Path) {
         completed_ms: 1_700_000_000_120,
         duration_ms: 120,
         bytes_written: bytes,
+        bytes_folded: 0,
         bytes_total: bytes,
         operators,
         crc32: 0,

@@ -37,7 +37,7 @@ struct Args {
 
 /// The columns that are read, by their names in the header.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
-struct Flight {
+struct Row {
     month: u8,
     day: u8,
     carrier: String,
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (planes, delays) = (output.join("planes"), output.join("delays"));
     let (to_planes, to_delays) = (planes.clone(), delays.clone());
     Job::with_args("departures", job).run(move |flow| {
-        let flights = flow.source("flights", FileSource::csv::<Flight>(&input).null("NA"));
+        let flights = flow.source("flights", FileSource::csv::<Row>(&input).null("NA"));
         let first_seen =
             flights.clone().key_by(|flight| flight.origin.clone()).process("planes", |state| {
                 // A plane that was away for so long is new again.
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let delays = flights.key_by(|flight| flight.origin.clone()).process("delays", |state| {
             let longest = state.map::<(i64, String), ()>("longest");
             move |ctx, flight| {
-                let Flight { month, day, carrier, flight, dep_delay, .. } = flight;
+                let Row { month, day, carrier, flight, dep_delay, .. } = flight;
                 let Some(minutes) = dep_delay else { return };
                 let delay = (minutes, format!("{carrier} {flight} on {month}/{day}"));
                 longest.insert(ctx, delay.clone(), ());

@@ -7,6 +7,7 @@
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 
 use program::{example, root};
@@ -31,10 +32,10 @@ fn expected(csv: &str) -> String {
     }
     let mut text = String::new();
     for (airport, (planes, mut delays)) in airports {
-        text += &format!("\n{airport}: {} planes\n", planes.len());
+        let _ = writeln!(text, "\n{airport}: {} planes", planes.len());
         delays.sort_by(|a, b| b.cmp(a));
         for (minutes, flight) in &delays[..5] {
-            text += &format!("  {minutes:5} minutes  {flight}\n");
+            let _ = writeln!(text, "  {minutes:5} minutes  {flight}");
         }
     }
     text

@@ -95,7 +95,7 @@ pub enum Event {
     },
     /// A snapshot is durable. Its epoch is the first one at whose end the state was this: whoever
     /// sees several epochs end at once acknowledges the one that it was in.
-    Acknowledged(Acknowledgement),
+    Acknowledged(Box<Acknowledgement>),
     /// Every snapshot of every epoch before this one is durable; all epochs, if none.
     Durable {
         /// The acknowledgements' frontier.

@@ -240,7 +240,7 @@ impl Coordinator {
                 Vec::new()
             }
             Event::Acknowledged(acknowledgement) => {
-                self.waiting.entry(acknowledgement.epoch).or_default().push(acknowledgement);
+                self.waiting.entry(acknowledgement.epoch).or_default().push(*acknowledgement);
                 Vec::new()
             }
             Event::Durable { before, now_ms } => {

@@ -103,7 +103,7 @@ impl Script {
             ..OperatorStateMetadata::default()
         };
         let acknowledgement = Acknowledgement { epoch: Epoch(epoch), worker, state, stall_us: 0 };
-        assert_eq!(self.step(Event::Acknowledged(acknowledgement)), [""; 0]);
+        assert_eq!(self.step(Event::Acknowledged(Box::new(acknowledgement))), [""; 0]);
     }
 
     fn durable(&mut self, before: u64, now_ms: u64) -> Vec<String> {
@@ -461,7 +461,12 @@ fn sources_and_sinks_say_all_they_have_each_time() {
             ..OperatorStateMetadata::default()
         };
         let (epoch_, worker, stall_us) = (Epoch(epoch), 0, 0);
-        job.step(Event::Acknowledged(Acknowledgement { epoch: epoch_, worker, state, stall_us }));
+        job.step(Event::Acknowledged(Box::new(Acknowledgement {
+            epoch: epoch_,
+            worker,
+            state,
+            stall_us,
+        })));
         job.durable(epoch + 1, 0);
         let operators = &job.written.as_ref().expect("it is written").operators;
         assert_eq!(operators.len(), 1);
@@ -692,7 +697,12 @@ fn the_digest_of_an_operator_is_the_sum_of_what_its_workers_have() {
                 ..OperatorStateMetadata::default()
             };
             let (epoch, stall_us) = (Epoch(epoch), 0);
-            job.step(Event::Acknowledged(Acknowledgement { epoch, worker, state, stall_us }));
+            job.step(Event::Acknowledged(Box::new(Acknowledgement {
+                epoch,
+                worker,
+                state,
+                stall_us,
+            })));
         }
         job.durable(epoch + 1, 0);
         let found = job.written.as_ref().expect("it is written").operators[0].digest;

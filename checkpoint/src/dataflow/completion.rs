@@ -35,7 +35,7 @@ pub(super) fn completion<T: Timestamp + EpochTime>(
         move |frontiers| {
             input.for_each(|_, acknowledgements| {
                 for acknowledgement in acknowledgements.drain(..) {
-                    driver.borrow_mut().feed(Event::Acknowledged(acknowledgement));
+                    driver.borrow_mut().feed(Event::Acknowledged(Box::new(acknowledgement)));
                 }
             });
             if !is_coordinator {

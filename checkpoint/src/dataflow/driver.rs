@@ -183,9 +183,9 @@ impl Driver {
                 let name = uid.clone();
                 self.spawn(async move {
                     let _turn = run.turn_to_fold().await;
-                    let folder = Arc::clone(&run);
+                    let reader = Arc::clone(&run);
                     let folding = run.spawn_heavy(async move {
-                        let folded = folder.fold(&name, &segments).await;
+                        let folded = reader.fold(&name, &segments).await;
                         if let Err(error) = &folded {
                             tracing::warn!(uid = name, %error, "segments are not folded yet");
                         }

@@ -264,7 +264,9 @@ mod tests {
                 (0..4000).map(|n: u32| (((n % 16) as u16, n), Some(u64::from(n)))).collect();
             let changes: Entries = (0..4000)
                 .filter(|n| n % 3 == 0)
-                .map(|n: u32| (((n % 16) as u16, n), (n % 2 == 0).then_some(u64::from(n) * 7)))
+                .map(|n: u32| {
+                    (((n % 16) as u16, n), n.is_multiple_of(2).then_some(u64::from(n) * 7))
+                })
                 .collect();
             let segments = [
                 put(&store, SegmentKind::Base, 1, &all).await,

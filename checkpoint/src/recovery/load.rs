@@ -109,13 +109,12 @@ pub(crate) async fn index(store: &BlobStore, segment: &SegmentMetadata) -> Resul
 /// Where the bytes `range` of a segment are in its object.
 pub(crate) fn within(segment: &SegmentMetadata, range: Range<u64>) -> Result<Range<u64>> {
     let offset = segment.offset.unwrap_or(0);
-    match (range.start.checked_add(offset), range.end.checked_add(offset)) {
-        (Some(start), Some(end)) => Ok(start..end),
-        _ => {
-            let reason = format!("a segment at {offset} has no bytes {range:?}");
-            Err(Error::corrupt(&segment.object, reason))
-        }
+    if let (Some(start), Some(end)) =
+        (range.start.checked_add(offset), range.end.checked_add(offset))
+    {
+        return Ok(start..end);
     }
+    Err(Error::corrupt(&segment.object, format!("a segment at {offset} has no bytes {range:?}")))
 }
 
 /// Reads the blocks of `groups`, ranges ahead of where they are decoded.

@@ -78,7 +78,7 @@ pub(crate) struct SegmentStream {
 
 enum Upload {
     Small { bytes: Vec<Bytes>, size: usize, load: Load },
-    Large(SegmentUpload),
+    Large(Box<SegmentUpload>),
 }
 
 fn small(run: &Run) -> Upload {
@@ -183,7 +183,7 @@ impl SegmentStream {
         self.run.hand_in(self.sealed, None);
         self.is_handed_in = true;
         let upload = self.run.persistent(&self.object).counted(self.run.in_flight());
-        let small = std::mem::replace(&mut self.upload, Upload::Large(upload));
+        let small = std::mem::replace(&mut self.upload, Upload::Large(Box::new(upload)));
         if let (Upload::Small { bytes, .. }, Upload::Large(upload)) = (small, &mut self.upload) {
             for bytes in bytes {
                 upload.write(bytes).await?;

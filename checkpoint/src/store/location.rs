@@ -128,7 +128,7 @@ impl fmt::Debug for Location {
             .field("objects", &self.objects)
             .field("parts", &self.parts.is_some())
             .field("prefix", &self.prefix.as_ref())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

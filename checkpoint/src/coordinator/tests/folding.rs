@@ -44,14 +44,14 @@ impl Worker {
         let removed: Vec<u64> =
             self.live.iter().copied().filter(|key| key * 37 % 100 < changes.removed).collect();
         self.live.retain(|key| !removed.contains(key));
-        let changed = changes.changed.min(self.live.len() as u64);
+        let updated = changes.changed.min(self.live.len() as u64);
         for _ in 0..changes.inserted {
             self.live.insert(self.next);
             self.next += 1;
         }
-        let (tombstones, alive) = (removed.len() as u64, changed + changes.inserted);
+        let (tombstones, alive) = (removed.len() as u64, updated + changes.inserted);
         let live = self.live.len() as u64;
-        if live > 0 && (tombstones + alive) * 4 >= live * 3 {
+        if live > 0 && (tombstones + alive) * 5 >= live * 4 {
             (SegmentKind::Base, live, 0)
         } else {
             (SegmentKind::Delta, alive, tombstones)
@@ -111,7 +111,7 @@ impl Job {
                 ..OperatorStateMetadata::default()
             };
             let acknowledgement = Acknowledgement { epoch, worker, state, stall_us: 0 };
-            self.coordinator.step(Event::Acknowledged(acknowledgement));
+            self.coordinator.step(Event::Acknowledged(Box::new(acknowledgement)));
         }
         let actions = self.coordinator.step(Event::Durable { before: Some(epoch.next()), now_ms });
         let Some(Action::Write(metadata)) = actions.last() else { panic!("{actions:?}") };

@@ -478,7 +478,7 @@ impl<'a> Run<'a> {
         let Some((acknowledgement, next)) = part.acknowledgements.pop_front() else { return };
         let is_last = part.sealed_last && part.acknowledgements.is_empty();
         part.capability = (!is_last).then_some(next);
-        self.feed(Event::Acknowledged(acknowledgement));
+        self.feed(Event::Acknowledged(Box::new(acknowledgement)));
     }
 
     fn tell_frontier(&mut self) {

@@ -77,7 +77,7 @@ mod tests {
                     let hash = Element { key, element }.table_hash(groups);
                     assert_eq!(groups.of_hash(hash), group, "{count} groups");
                     // The first bit below the group.
-                    halves[((hash >> 32) * u64::from(count) >> 31) as usize & 1] += 1;
+                    halves[(((hash >> 32) * u64::from(count)) >> 31) as usize & 1] += 1;
                     slots.insert(hash as u32);
                 }
                 assert_eq!(slots.len(), 400);

@@ -169,7 +169,7 @@ where
     loop {
         let slice = table.seal_slice(slots, |group, block| {
             let entries = store.entry(group).or_default();
-            for (key, value) in block.iter() {
+            for (key, value) in &block {
                 written += 1;
                 match value {
                     Some(value) => drop(entries.insert(key.to_vec(), value.to_vec())),
@@ -348,9 +348,9 @@ fn on_map<M: Retention>(
             assert_eq!(found, expected);
         }
         Op::MapRetain => {
-            model.values_mut().for_each(|used| {
+            for used in model.values_mut() {
                 read(lives, used, now);
-            });
+            }
             model.retain(|e, used| (u64::from(*e) + used.0) % 3 > 0);
             map.retain(at, |e, value| (u64::from(*e) + value) % 3 > 0);
             assert_eq!(map.len(at), model.len());
@@ -397,9 +397,9 @@ fn on_list<M: Retention>(
             assert_eq!(popped, expected);
         }
         Op::ListRetain => {
-            model.iter_mut().for_each(|used| {
+            for used in model.iter_mut() {
                 read(lives, used, now);
-            });
+            }
             model.retain(|used| used.0 % 4 > 0);
             list.retain(at, |_, value| value % 4 > 0);
         }
@@ -436,7 +436,7 @@ proptest! {
     }
 }
 
-fn at<'a>(key: &'a String, now_ms: u64) -> At<'a, String> {
+fn at(key: &String, now_ms: u64) -> At<'_, String> {
     At { key, hash: stable_hash(key), now_ms }
 }
 
