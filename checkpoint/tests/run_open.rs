@@ -46,8 +46,11 @@ fn options(store: &BlobStore) -> RunOptions {
     }
 }
 
+/// A run that has begun.
 fn open(store: &BlobStore) -> Arc<Run> {
-    Run::open(options(store)).expect("nothing keeps the run from starting")
+    let run = Run::open(options(store)).expect("nothing keeps the run from starting");
+    run.control().set_ready();
+    run
 }
 
 fn restore(store: &BlobStore, restore: Restore) -> Result<Arc<Run>, Error> {
@@ -477,7 +480,8 @@ fn nothing_is_swept_while_a_retained_checkpoint_is_damaged() {
     put(&healthy, &name, "damaged");
     let faults = Faults::default();
     let watched = store(&FaultyStore::wrap(location, faults.clone()));
-    assert_eq!(open(&watched).restored(), Some(CheckpointId(4)), "an older one does not matter");
+    let first = open(&watched);
+    assert_eq!(first.restored(), Some(CheckpointId(4)), "an older one does not matter");
 
     // Repaired, and opened again: what is garbage goes, and the sweep was the first one.
     put(&healthy, &name, checkpoint(2, 5, 1).to_bytes());
@@ -503,9 +507,9 @@ fn a_sweep_that_fails_is_left_to_the_next_run() {
     };
     let run = open(&watched);
     let copied = faults.log().iter().find(|call| is_copy(call)).map(|call| call.number);
-    drop(run);
     let copied = copied.expect("a start puts its copy");
     eventually("garbage is swept", || !names(&healthy, layout::SEGMENTS).contains(&garbage));
+    drop(run);
 
     let (location, healthy) = job();
     put(&healthy, &garbage, "x");

@@ -16,6 +16,7 @@ use crate::time::Epoch;
 #[derive(Debug)]
 pub struct Control {
     is_ready: AtomicBool,
+    is_discarding: AtomicBool,
     is_stopping: AtomicBool,
     is_draining: AtomicBool,
     /// The last epoch in which sources may emit.
@@ -40,6 +41,7 @@ impl Default for Control {
     fn default() -> Self {
         Control {
             is_ready: AtomicBool::new(false),
+            is_discarding: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
             last_epoch: AtomicU64::new(u64::MAX),
@@ -67,6 +69,16 @@ impl Control {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Says that what an older run has written and not completed may be gone from now on: a sink is
+    /// about to discard it.
+    pub fn set_discarding(&self) {
+        self.is_discarding.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.is_discarding.load(Ordering::Acquire)
     }
 
     /// Asks the run to stop: sources emit nothing more, the running epoch ends, and when its

@@ -19,6 +19,7 @@
 //! choice would else append its copy behind that run's own, where that run wants to write next.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -61,11 +62,11 @@ impl Run {
             Some(store) => executor.block_on(open(store, &options, &executor))?,
             None => Opened::volatile(&options),
         };
-        let Opened { generation, start, restored, retained } = opened;
+        let Opened { generation, start, restored, retained, sweep } = opened;
         let (control, status) = (Control::default(), Status::default());
         let undeleted = tokio::sync::Mutex::default();
         let snapshots = super::snapshots::Shared::new(options.workers, options.bytes_in_flight_max);
-        Ok(Arc::new(Run {
+        let run = Arc::new(Run {
             options,
             executor,
             generation,
@@ -81,7 +82,11 @@ impl Run {
             snapshots,
             folding: tokio::sync::Mutex::default(),
             restored_parts: Mutex::default(),
-        }))
+        });
+        if let Some(sweep) = sweep {
+            sweep_when_begun(&run, sweep);
+        }
+        Ok(run)
     }
 
     /// A run that is not going to start: it knows what it would restore, and takes note of the
@@ -162,12 +167,19 @@ struct Opened {
     start: CheckpointMetadata,
     restored: Option<CheckpointId>,
     retained: Vec<CheckpointMetadata>,
+    sweep: Option<Sweep>,
 }
 
 impl Opened {
     fn volatile(options: &RunOptions) -> Opened {
         let start = empty(options);
-        Opened { generation: Generation(0), start, restored: None, retained: Vec::new() }
+        Opened {
+            generation: Generation(0),
+            start,
+            restored: None,
+            retained: Vec::new(),
+            sweep: None,
+        }
     }
 }
 
@@ -236,9 +248,10 @@ async fn open(store: &BlobStore, options: &RunOptions, executor: &Executor) -> R
             PutIfAbsent::Created => {
                 store.check_fence(generation).await?;
                 let others = retained(store, &ids).await;
-                sweep(store, executor, &start, &others);
+                let is_whole = others.iter().all(Option::is_some);
                 let retained = others.into_iter().flatten().collect();
-                return Ok(Opened { generation, start, restored, retained });
+                let sweep = Some(Sweep { is_whole });
+                return Ok(Opened { generation, start, restored, retained, sweep });
             }
             // An older run has completed one more, or a newer one has begun.
             PutIfAbsent::Exists(bytes) => {
@@ -323,30 +336,48 @@ async fn retained(store: &BlobStore, ids: &[CheckpointId]) -> Vec<Option<Checkpo
     retained
 }
 
+/// What a run may delete that older ones left behind.
+struct Sweep {
+    /// Every checkpoint could be read. What a damaged one refers to is not known, and it may yet be
+    /// repaired.
+    is_whole: bool,
+}
+
+/// Between two looks whether the run has begun.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
 /// Deletes, in the background, what runs that died left behind.
-fn sweep(
-    store: &BlobStore,
-    executor: &Executor,
-    start: &CheckpointMetadata,
-    others: &[Option<CheckpointMetadata>],
-) {
-    let (leftovers, ours, now_ms) = (store.clone(), start.generation, executor.now_ms());
-    executor.spawn(async move {
-        if let Err(error) = leftovers.sweep_leftovers(ours, now_ms).await {
+///
+/// Not before the run has begun: one that cannot start leaves everything as it was.
+fn sweep_when_begun(run: &Arc<Run>, sweep: Sweep) {
+    let weak = Arc::downgrade(run);
+    run.spawn(async move {
+        let run = loop {
+            let Some(run) = weak.upgrade() else { return };
+            if run.control.is_ready() {
+                break run;
+            }
+            if run.control.is_over() {
+                return;
+            }
+            drop(run);
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        };
+        let Some(store) = run.options.store.clone() else { return };
+        let (ours, now_ms) = (run.generation, run.now_ms());
+        let start = sweep.is_whole.then(|| run.start.clone());
+        let others = run.retained.clone();
+        drop(run);
+        if let Err(error) = store.sweep_leftovers(ours, now_ms).await {
             tracing::debug!(%error, "leftovers are left for the next run");
         }
-    });
-    // What a damaged checkpoint refers to is not known, and it may yet be repaired.
-    let Some(mut all) = others.iter().cloned().collect::<Option<Vec<_>>>() else { return };
-    all.push(start.clone());
-    let (store, generation) = (store.clone(), start.generation);
-    executor.spawn(async move {
+        let Some(start) = start else { return };
         let Ok(objects) = store.list(layout::SEGMENTS).await else { return };
         // Objects of this run may be named by its next checkpoint.
         let is_older =
-            |name: &str| layout::segment_generation(name).is_some_and(|theirs| theirs < generation);
+            |name: &str| layout::segment_generation(name).is_some_and(|theirs| theirs < ours);
         let existing = objects.into_iter().map(|(name, _)| name).filter(|name| is_older(name));
-        let retained: Vec<&CheckpointMetadata> = all.iter().collect();
+        let retained: Vec<&CheckpointMetadata> = others.iter().chain([&start]).collect();
         for name in garbage(existing, &retained) {
             if let Err(error) = store.delete(&name).await {
                 tracing::debug!(object = name, %error, "garbage is left for the next run");

@@ -187,19 +187,20 @@ impl Run {
     /// Sees to it that the next run does not resume from one that never came to its first epoch: from
     /// nothing or from an older checkpoint, when that start was refused by a sink, for example. Blocks.
     ///
-    /// SUBTLE: the head stays above the id of this run's copy. An older run that still works writes
-    /// its next checkpoint there, though its segments may be swept and its output discarded by now.
+    /// SUBTLE: if anything was discarded, the head stays above the id of this run's copy. An older run
+    /// that still works writes its next checkpoint there, though its output may be gone by now.
     pub fn withdraw_unless_begun(&self) {
         let is_begun = self.is_planned() || self.control.is_ready();
         if !self.is_durable() || is_begun || self.fenced().is_some() {
             return;
         }
         let head = self.retained.last().filter(|head| head.id.0 + 1 == self.start.id.0);
+        let head = head.filter(|_| self.control.is_discarding());
         self.executor.block_on(self.withdraw(head));
     }
 
     /// `head` is the newest checkpoint but for this run's own; none if it cannot be read, so that
-    /// no run starts from it unless told to.
+    /// no run starts from it unless told to, or if whatever an older run writes is whole.
     async fn withdraw(&self, head: Option<&CheckpointMetadata>) {
         let Some(head) = head else { return self.delete(&[self.start.id], &[]).await };
         let mut superfluous = Vec::new();

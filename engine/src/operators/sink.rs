@@ -107,12 +107,21 @@ fn restored_items(
     share(items, redistribution, flow.scope().index(), flow.scope().peers())
 }
 
-/// Once and on worker 0: looks at the target, finishes what the checkpoint lists, discards the rest.
+/// Once and on worker 0: looks at the target, finishes what the checkpoint lists, and when all sinks
+/// have, discards the rest.
 fn recover_at_setup<T: 'static, S: Sink<T>>(flow: &Flow<'_>, sink: &Arc<S>, run: &SinkRun) {
     if flow.scope().index() != 0 {
         return;
     }
+    let (last_sink, last_run) = (Arc::clone(sink), run.clone());
     let (sink, run, shared) = (Arc::clone(sink), run.clone(), Arc::clone(flow.shared()));
+    let control = Arc::clone(flow.run());
+    // Only when no sink refuses the start any more: a start that fails should change nothing.
+    flow.setup_last(move || {
+        control.control().set_discarding();
+        let failed = |error: BoxError| Error::Sink { uid: last_run.uid.clone(), error };
+        last_sink.abort(&last_run).map_err(failed)
+    });
     flow.setup(move || {
         let failed = |error: BoxError| Error::Sink { uid: run.uid.clone(), error };
         let restored = shared.run.start().operators.iter().find(|state| state.uid == run.uid);
@@ -126,7 +135,7 @@ fn recover_at_setup<T: 'static, S: Sink<T>>(flow: &Flow<'_>, sink: &Arc<S>, run:
         if !prepared.is_empty() {
             sink.commit(&run, prepared).map_err(failed)?;
         }
-        sink.abort(&run).map_err(failed)
+        Ok(())
     });
 }
 

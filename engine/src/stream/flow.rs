@@ -30,14 +30,20 @@ struct Inner<'scope> {
     checkpoints: CheckpointScope<'scope, Moment>,
     shared: Arc<Shared>,
     setup: RefCell<Vec<Setup>>,
+    setup_last: RefCell<Vec<Setup>>,
     sinks: RefCell<usize>,
 }
 
 impl<'scope> Flow<'scope> {
     pub(crate) fn new(scope: Scope<'scope, Moment>, shared: Arc<Shared>) -> Self {
         let checkpoints = CheckpointScope::new(scope, Arc::clone(&shared.run));
-        let inner =
-            Inner { checkpoints, shared, setup: RefCell::default(), sinks: RefCell::default() };
+        let inner = Inner {
+            checkpoints,
+            shared,
+            setup: RefCell::default(),
+            setup_last: RefCell::default(),
+            sinks: RefCell::default(),
+        };
         Flow { inner: Rc::new(inner) }
     }
 
@@ -84,6 +90,11 @@ impl<'scope> Flow<'scope> {
         self.inner.setup.borrow_mut().push(Box::new(setup));
     }
 
+    /// As [`setup`](Flow::setup), after all of that: what cannot be taken back if the start fails.
+    pub(crate) fn setup_last(&self, setup: impl FnOnce() -> Result<()> + 'static) {
+        self.inner.setup_last.borrow_mut().push(Box::new(setup));
+    }
+
     pub(crate) fn count_sink(&self) {
         *self.inner.sinks.borrow_mut() += 1;
     }
@@ -102,7 +113,9 @@ impl<'scope> Flow<'scope> {
             ));
         }
         inner.checkpoints.finish()?;
-        Ok(inner.setup.into_inner())
+        let (mut setup, last) = (inner.setup.into_inner(), inner.setup_last.into_inner());
+        setup.extend(last);
+        Ok(setup)
     }
 }
 

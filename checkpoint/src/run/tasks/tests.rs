@@ -180,15 +180,20 @@ fn regression_no_segment_is_deleted_before_the_checkpoints_that_may_name_it() {
     assert_eq!(are_there(), [false, false, false]);
 }
 
-/// The older run's segments may be swept and its output discarded: nobody may start from what it
-/// writes now.
+/// A start that fails when a sink has begun to discard what older runs left.
+fn fails_late(run: &Run) {
+    run.control().set_discarding();
+    run.withdraw_unless_begun();
+}
+
+/// What the older run has prepared may be discarded: nobody may start from what it writes now.
 #[test]
 fn regression_a_run_that_cannot_start_leaves_its_id_to_nobody() {
     for refused in [Restore::Latest, Restore::Nothing] {
         let store = store();
         let older = open(&store);
         write(&older, &metadata(&older, 2, 1));
-        restore(&store, refused.clone()).withdraw_unless_begun();
+        fails_late(&restore(&store, refused.clone()));
         let event = write(&older, &metadata(&older, 3, 2));
         assert!(matches!(event, Event::Fenced { .. }), "{refused:?}: {event:?}");
         assert_eq!(open(&store).start().epoch, Epoch(1), "{refused:?}");
@@ -201,13 +206,26 @@ fn a_run_that_cannot_start_afresh_does_not_hide_the_checkpoints() {
     let done = open(&store);
     write(&done, &metadata(&done, 2, 1));
     for _ in 0..3 {
-        restore(&store, Restore::Nothing).withdraw_unless_begun();
-        open(&store).withdraw_unless_begun();
+        fails_late(&restore(&store, Restore::Nothing));
+        fails_late(&open(&store));
     }
     let next = open(&store);
     assert_eq!(next.start().epoch, Epoch(1));
     // The first run's own copy, its checkpoint, and one copy of that.
     assert_eq!(next.retained().len(), 3);
+}
+
+/// Nothing was discarded, so what an older run writes under the id is whole.
+#[test]
+fn a_run_that_cannot_start_and_has_touched_nothing_leaves_nothing() {
+    for refused in [Restore::Latest, Restore::Nothing] {
+        let store = store();
+        let older = open(&store);
+        write(&older, &metadata(&older, 2, 1));
+        restore(&store, refused.clone()).withdraw_unless_begun();
+        let next = open(&store);
+        assert_eq!((next.start().id, next.start().epoch), (CheckpointId(3), Epoch(1)));
+    }
 }
 
 #[test]
@@ -226,7 +244,7 @@ fn a_drained_checkpoint_stays_one_until_somebody_goes_on_from_it() {
     write(&done, &CheckpointMetadata { origin: Origin::Drain, ..drained });
     let named = Restore::Id(CheckpointId(2));
     for refused in [named.clone(), Restore::Nothing, named.clone()] {
-        restore(&store, refused.clone()).withdraw_unless_begun();
+        fails_late(&restore(&store, refused.clone()));
         let error = try_to_restore(&store, Restore::Latest).expect_err("nobody has named it");
         assert!(error.to_string().contains("was drained"), "{refused:?}: {error}");
     }
