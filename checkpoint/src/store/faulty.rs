@@ -26,9 +26,9 @@ use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result, UploadPart,
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload,
+    ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use tokio::time::Instant;
 
@@ -53,6 +53,24 @@ pub struct Call {
     pub path: String,
 }
 
+/// What goes wrong with one request, as [`Faults::decide`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It fails and changes nothing.
+    Refuse,
+    /// It is answered with "permission denied".
+    Deny,
+    /// It takes effect and is answered with an error.
+    LoseReply,
+    /// It takes this much longer.
+    Slow(Side, Duration),
+    /// Half of what it reads arrives, as if that were all; half of what it writes is there
+    /// afterwards, and it fails. Other requests fail and change nothing.
+    Tear,
+}
+
 /// What goes wrong when. Clones share one script: keep one to change it while the store is in use.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -72,6 +90,7 @@ struct Script {
     deny: bool,
     ignore_create: bool,
     crash: Option<(u64, Side, Arc<dyn Fn() + Send + Sync>)>,
+    decide: Option<Box<dyn FnMut(&Call) -> Fault + Send>>,
 }
 
 impl fmt::Debug for Script {
@@ -151,6 +170,13 @@ impl Faults {
         self
     }
 
+    /// Asks `decide` about each request, besides all else.
+    #[must_use]
+    pub fn decide(self, decide: impl FnMut(&Call) -> Fault + Send + 'static) -> Faults {
+        self.script().decide = Some(Box::new(decide));
+        self
+    }
+
     /// No faults any more; calls and log go on.
     pub fn heal(&self) {
         let mut script = self.script();
@@ -180,7 +206,27 @@ impl Faults {
         path: &Path,
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let plan = self.script().plan(operation, path);
+        let plan = self.plan(operation, path);
+        plan.make(request).await
+    }
+
+    fn plan(&self, operation: &'static str, path: &Path) -> Plan {
+        self.script().plan(operation, path)
+    }
+}
+
+/// What happens to one request.
+struct Plan {
+    refusal: Option<Error>,
+    lost_reply: Option<Error>,
+    slow: Option<(Side, Duration)>,
+    tears: bool,
+    crash: Option<(Side, Arc<dyn Fn() + Send + Sync>)>,
+}
+
+impl Plan {
+    async fn make<T>(self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let plan = self;
         plan.pass(Side::Before).await;
         if let Some(error) = plan.refusal {
             return Err(error);
@@ -192,17 +238,7 @@ impl Faults {
             _ => answer,
         }
     }
-}
 
-/// What happens to one request.
-struct Plan {
-    refusal: Option<Error>,
-    lost_reply: Option<Error>,
-    slow: Option<(Side, Duration)>,
-    crash: Option<(Side, Arc<dyn Fn() + Send + Sync>)>,
-}
-
-impl Plan {
     async fn pass(&self, side: Side) {
         if let Some((at, crash)) = &self.crash
             && *at == side
@@ -221,22 +257,34 @@ impl Script {
     fn plan(&mut self, operation: &'static str, path: &Path) -> Plan {
         self.calls += 1;
         let number = self.calls;
-        self.log.push(Call { number, operation, path: path.to_string() });
+        let call = Call { number, operation, path: path.to_string() };
+        let decided = self.decide.as_mut().map_or(Fault::None, |decide| decide(&call));
+        self.log.push(call);
+        let can_tear = matches!(operation, "put" | "create" | "get");
         let due = |every: Option<u64>| every.is_some_and(|k| number.is_multiple_of(k));
         let down = self.down_calls.contains(&number)
             || self.down.as_ref().is_some_and(|window| window.contains(&Instant::now()));
-        let refusal = if self.deny {
+        let refused = decided == Fault::Refuse || (decided == Fault::Tear && !can_tear);
+        let refusal = if self.deny || decided == Fault::Deny {
             let source = "denied by the script".into();
             Some(Error::PermissionDenied { path: path.to_string(), source })
         } else {
-            (down || due(self.refuse_every)).then(|| error(number, operation, path))
+            (down || refused || due(self.refuse_every)).then(|| error(number, operation, path))
         };
-        let lost = due(self.lose_reply_every) || self.lost_calls.contains(&number);
+        let lost = due(self.lose_reply_every)
+            || self.lost_calls.contains(&number)
+            || decided == Fault::LoseReply
+            || (decided == Fault::Tear && operation != "get");
         let slow = self.slow_every.filter(|(k, _)| due(Some(*k))).map(|(k, delay)| {
             let side = if (number / k).is_multiple_of(2) { Side::After } else { Side::Before };
             (side, delay)
         });
+        let slow = match decided {
+            Fault::Slow(side, delay) => Some((side, delay)),
+            _ => slow,
+        };
         Plan {
+            tears: decided == Fault::Tear && can_tear,
             refusal,
             lost_reply: lost.then(|| error(number, operation, path)),
             slow,
@@ -260,6 +308,13 @@ fn error(number: u64, operation: &'static str, path: &Path) -> Error {
         3 => Error::NotModified { path, source },
         _ => Error::Generic { store: "FaultyStore", source },
     }
+}
+
+/// The first half.
+fn half(payload: &PutPayload) -> PutPayload {
+    let bytes: Vec<u8> =
+        payload.iter().flatten().copied().take(payload.content_length() / 2).collect();
+    PutPayload::from(bytes)
 }
 
 /// A store whose requests go wrong as [`Faults`] say.
@@ -314,8 +369,9 @@ impl ObjectStore for FaultyStore {
             opts.mode = PutMode::Overwrite;
         }
         let operation = if create { "create" } else { "put" };
-        let put = self.objects.put_opts(location, payload, opts);
-        self.faults.run(operation, location, put).await
+        let plan = self.faults.plan(operation, location);
+        let payload = if plan.tears { half(&payload) } else { payload };
+        plan.make(self.objects.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(
@@ -330,7 +386,18 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let operation = if options.head { "head" } else { "get" };
-        self.faults.run(operation, location, self.objects.get_opts(location, options)).await
+        let plan = self.faults.plan(operation, location);
+        let tears = plan.tears && !options.head;
+        let mut got = plan.make(self.objects.get_opts(location, options)).await?;
+        if tears {
+            let (range, meta) = (got.range.clone(), got.meta.clone());
+            let bytes = got.bytes().await?;
+            let bytes = bytes.slice(..bytes.len() / 2);
+            let payload = futures::stream::once(async move { Ok(bytes) }).boxed();
+            let (payload, attributes) = (GetResultPayload::Stream(payload), Attributes::default());
+            got = GetResult { payload, meta, range, attributes, extensions: Extensions::default() };
+        }
+        Ok(got)
     }
 
     fn delete_stream(

@@ -7,6 +7,8 @@ mod restart;
 mod restart_args;
 mod runtime;
 mod signals;
+#[cfg(feature = "testing")]
+mod stepped;
 mod stop;
 mod supervise;
 
@@ -18,6 +20,8 @@ pub use args::{DryRun, JobArgs, parse_duration};
 pub use report::{Outcome, Summary};
 pub use restart::RestartStrategy;
 pub use restart_args::{RestartArgs, RestartStrategyName};
+#[cfg(feature = "testing")]
+pub use stepped::SteppedJob;
 
 use highwater_checkpoint::metadata::SplitMetadata;
 use highwater_checkpoint::policy::{CheckpointMode, Retention};

@@ -34,6 +34,11 @@ pub(super) fn run_workers(shared: &Arc<Shared>, build: Arc<Build>) -> Result<()>
             shared.run.control().fail(Error::Panicked { worker, message });
         }
     }
+    outcome(shared)
+}
+
+/// How the run has ended, all workers having left.
+pub(super) fn outcome(shared: &Shared) -> Result<()> {
     match shared.run.control().take_failure() {
         None => Ok(()),
         // Whatever went wrong in a run that has been replaced went wrong because of that.
@@ -58,16 +63,21 @@ fn work(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) {
         Ok(Err(error)) => control.fail(error),
         Err(panic) => control.fail(Error::Panicked { worker: index, message: message(&*panic) }),
     }
+    leave(worker);
+}
+
+/// Leaves nothing running on a worker.
+pub(super) fn leave(worker: &mut Worker) {
     for dataflow in worker.installed_dataflows() {
         let dropped = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(dataflow)));
         if dropped.is_err() {
-            tracing::debug!(worker = index, "dropping the dataflow panicked");
+            tracing::debug!(worker = worker.index(), "dropping the dataflow panicked");
         }
     }
 }
 
 /// Builds the dataflow; on worker 0 also does what has to be done before the first record.
-fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) -> Result<()> {
+pub(super) fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) -> Result<()> {
     let setup = worker.dataflow::<Moment, _, _>(|scope| {
         let flow = Flow::new(scope, Arc::clone(shared));
         build(&flow);
