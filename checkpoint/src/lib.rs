@@ -81,6 +81,8 @@ pub mod error;
 pub mod inspect;
 pub mod metadata;
 pub mod pacing;
+#[doc(hidden)]
+pub mod planted;
 pub mod policy;
 mod recovery;
 pub mod run;

@@ -164,3 +164,27 @@ fn crates_depend_one_way() {
     }
     assert_none("checkpoint <- engine <- connectors <- examples, benches", found);
 }
+
+/// What has no place in a program that somebody runs: no crate asks for it but in its tests, and
+/// no default contains it.
+#[test]
+fn bugs_are_planted_for_tests_alone() {
+    let (mut found, mut mentions) = (Vec::new(), 0);
+    for (_, folder) in CRATES {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let mut section = "";
+        for line in manifest.lines().filter(|line| !line.starts_with('#')) {
+            section = if line.starts_with('[') { line } else { section };
+            if !line.contains("planted-bugs") {
+                continue;
+            }
+            mentions += 1;
+            let declares = section == "[features]" && line.starts_with("planted-bugs = ");
+            if !declares && section != "[dev-dependencies]" {
+                found.push(format!("{folder}/Cargo.toml, {section}: {line}"));
+            }
+        }
+    }
+    assert!(mentions > 0, "the feature has another name now");
+    assert_none("only tests ask for planted bugs", found);
+}

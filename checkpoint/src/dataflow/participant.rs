@@ -191,6 +191,7 @@ impl<T: Timestamp + EpochTime> Participant<T> {
             }
         };
         assert!(through >= self.running, "{through} was sealed before");
+        self.run.sealing(&self.uid, self.worker, self.running);
         let sealed = Sealed { epoch: self.running, through, is_last: self.sealed_last };
         self.running = through.next();
         sealed

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
+use crate::time::Epoch;
+
 /// One runtime for the process, never shut down: a task may hold the last handle of a run, and a
 /// runtime cannot be dropped on its own threads.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
@@ -113,5 +115,26 @@ impl Executor {
 
     pub(super) fn now_ms(&self) -> u64 {
         self.now().as_millis() as u64
+    }
+
+    /// How much a seal does between two looks at the clock: `most`, but in a simulation, where states
+    /// are small, and seals are to be interrupted.
+    pub(super) fn slice_work(&self, most: usize) -> usize {
+        match &self.place {
+            Place::Threads => most,
+            #[cfg(feature = "testing")]
+            Place::Simulated(tasks) => tasks.slice_work(most),
+        }
+    }
+
+    /// A participant ends an epoch: a simulation may want to die here.
+    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "a simulation's"))]
+    pub(super) fn sealing(&self, uid: &str, worker: usize, epoch: Epoch) {
+        #[cfg(feature = "testing")]
+        if let Place::Simulated(tasks) = &self.place {
+            tasks.sealing(uid, worker, epoch);
+        }
+        #[cfg(not(feature = "testing"))]
+        let _ = (uid, worker, epoch);
     }
 }

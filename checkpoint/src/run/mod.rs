@@ -160,6 +160,16 @@ impl Run {
         self.executor.now()
     }
 
+    /// How much a seal does between two looks at the clock, at the most `most`.
+    pub(crate) fn slice_work(&self, most: usize) -> usize {
+        self.executor.slice_work(most)
+    }
+
+    /// A participant ends an epoch.
+    pub(crate) fn sealing(&self, uid: &str, worker: usize, epoch: Epoch) {
+        self.executor.sealing(uid, worker, epoch);
+    }
+
     /// The time of day, in milliseconds since the Unix epoch, as the process saw it when it began: it
     /// never goes back. What depends on it may come out otherwise when it is done again.
     pub fn now_ms(&self) -> u64 {

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Executor;
+use crate::time::Epoch;
 
 /// Where simulated time begins, since the Unix epoch.
 const BEGIN: Duration = Duration::from_secs(1_700_000_000);
@@ -57,6 +58,7 @@ impl Simulated {
             turn: None,
             driver: None,
             choose: Box::new(choose),
+            on_seal: Box::new(|_, _, _| {}),
             read: Duration::ZERO,
         };
         let tasks = Tasks {
@@ -71,6 +73,11 @@ impl Simulated {
     /// Runs the tasks of a run here.
     pub fn executor(&self) -> Executor {
         Executor::simulated(Arc::clone(&self.tasks))
+    }
+
+    /// Calls `look` with uid, worker and epoch whenever a participant ends an epoch.
+    pub fn on_seal(&self, look: impl FnMut(&str, usize, Epoch) + Send + 'static) {
+        lock(&self.tasks.state).on_seal = Box::new(look);
     }
 
     /// Polls one of the tasks that are ready; none is, if it returns false.
@@ -153,6 +160,7 @@ struct State {
     /// Waits for a task to become ready, or for the end of a turn.
     driver: Option<Waker>,
     choose: Box<dyn FnMut(usize) -> usize + Send>,
+    on_seal: Box<dyn FnMut(&str, usize, Epoch) + Send>,
     /// By how much the clock has moved because it was read.
     read: Duration,
 }
@@ -211,6 +219,14 @@ impl Tasks {
             }
             Poll::Pending
         }))
+    }
+
+    pub(super) fn sealing(&self, uid: &str, worker: usize, epoch: Epoch) {
+        (lock(&self.state).on_seal)(uid, worker, epoch);
+    }
+
+    pub(super) fn slice_work(&self, most: usize) -> usize {
+        [1, 16, most][(lock(&self.state).choose)(3)]
     }
 
     /// Each look takes up to a millisecond or so, for what is bounded by time must end some time.

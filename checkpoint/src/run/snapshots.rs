@@ -20,6 +20,7 @@ use super::Run;
 use super::bundles::{Bundle, Bundles, SMALL_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::metadata::{SegmentKind, SegmentMetadata};
+use crate::planted::{self, Bug};
 use crate::segment::{EntryBlock, SegmentHeader, SegmentSummary, SegmentWriter};
 use crate::store::layout::BundleName;
 use crate::store::{InFlight, Load, SegmentUpload};
@@ -233,14 +234,20 @@ async fn write_bundle(run: Arc<Run>, worker: usize, bundle: Bundle<Part>) {
         Some(part) if is_one => Run::segment_name(&part.summary.header),
         _ => BundleName { generation: run.generation, worker, epoch, number }.to_string(),
     };
-    let outcome = async {
-        let mut upload = run.persistent(&object);
-        for bytes in bundle.parts.iter().flat_map(|part| &part.bytes) {
-            upload.write(bytes.clone()).await?;
+    let bytes: Vec<Bytes> = bundle.parts.iter().flat_map(|part| part.bytes.clone()).collect();
+    let mut upload = run.persistent(&object);
+    let outcome = async move {
+        for bytes in bytes {
+            upload.write(bytes).await?;
         }
         upload.finish().await
     };
-    let failed = outcome.await.err().map(Arc::new);
+    let failed = if planted::is(Bug::AcknowledgesBeforeUpload) {
+        run.spawn(outcome);
+        None
+    } else {
+        outcome.await.err().map(Arc::new)
+    };
     let mut offset = 0;
     for Part { summary, load, done, .. } in bundle.parts {
         let mut metadata = summary.metadata(&object);

@@ -11,6 +11,7 @@ use super::table::Entry;
 use super::{Codec, StateDigest};
 use crate::error::BoxError;
 use crate::metadata::SegmentKind;
+use crate::planted::{self, Bug};
 use crate::segment::EntryBlock;
 
 /// Size at which a block of captures is ended. Small, so that compressing one takes a fifth of a
@@ -165,6 +166,7 @@ impl Changes {
         if let Some(seal) = &self.seal
             && seal.is_ahead(sealed, part, bucket)
             && seal.wants(old)
+            && !planted::is(Bug::SkipsWhatIsTouched)
         {
             // A base needs no tombstones.
             if value.is_some() || seal.kind == SegmentKind::Delta {
@@ -300,7 +302,7 @@ impl Changes {
                 }
                 Some(Entry::Dead { stamp, key }) if *stamp != self.stamp => {
                     erased |= 1 << bit;
-                    let is_kept = kind == SegmentKind::Delta;
+                    let is_kept = kind == SegmentKind::Delta && !planted::is(Bug::LosesTombstones);
                     if is_kept { self.capture::<K, V, C>(group, key, None).1 } else { 0 }
                 }
                 _ => 0,
