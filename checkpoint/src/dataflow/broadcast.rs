@@ -7,9 +7,8 @@ use timely::dataflow::operators::Capability;
 use timely::progress::Timestamp;
 
 use super::{CheckpointScope, Joined, KeyedState};
-use crate::schema::Evolution;
 use crate::state::typed::{BroadcastMap, Persist};
-use crate::state::{Codec, KeyedTable, stable_hash};
+use crate::state::{Codec, KeyedTable};
 use crate::time::EpochTime;
 
 /// A map that is the same on all workers. Each writes the entries in its own key groups, and
@@ -34,24 +33,11 @@ where
         joined: Joined<T>,
         uid: &str,
     ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, V, C> {
-        let key_groups = checkpoints.run().key_groups();
-        let all: KeyedTable<K, V, C> = checkpoints.load_into(uid, &Evolution::new(), || {
-            KeyedTable::new(key_groups, 0..key_groups.count())
-        });
-        let run = checkpoints.run();
-        let owned = key_groups.of_worker(checkpoints.scope().index(), run.workers());
-        let mut table = KeyedTable::new(key_groups, owned.clone());
-        if all.is_to_be_rewritten() {
-            table.rewrite();
-        }
-        let mut entries = BTreeMap::new();
-        for (key, value) in all.iter() {
-            let hash = stable_hash(key);
-            if owned.contains(&key_groups.of_hash(hash)) {
-                table.restore(hash, key.clone(), Some(value.clone()));
-            }
-            entries.insert(key.clone(), value.clone());
-        }
+        // Each worker's own part is what is restored, and what the checkpoint's digest is of.
+        let table = checkpoints.load(uid);
+        let all: Option<KeyedTable<K, V, C>> = checkpoints.read_all(uid);
+        let entries = all.iter().flat_map(KeyedTable::iter);
+        let entries = entries.map(|(key, value)| (key.clone(), value.clone())).collect();
         move |capabilities| BroadcastState {
             map: BroadcastMap::new(entries),
             state: joined.keyed(capabilities, table),

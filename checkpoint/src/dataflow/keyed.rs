@@ -344,6 +344,20 @@ where
     Ok(table)
 }
 
+/// The entries of operator `uid` in all key groups, whose schema [`load`] has found to be ours: for
+/// who reads, but does not restore, what other workers do.
+pub(super) fn read_all<K, V, C>(run: &Run, uid: &str) -> Result<KeyedTable<K, V, C>>
+where
+    K: Eq + Hash,
+    C: Codec<K> + Codec<V>,
+{
+    let mut all = KeyedTable::new(run.key_groups(), 0..run.key_groups().count());
+    fill((run, uid, true), &mut all, <C as Codec<K>>::decode_key, |_, _, value| {
+        <C as Codec<V>>::decode(value).map_err(Undecodable::Value)
+    })?;
+    Ok(all)
+}
+
 /// Why there is no value.
 enum Undecodable {
     Value(BoxError),

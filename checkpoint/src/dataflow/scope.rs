@@ -278,6 +278,16 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         table.unwrap_or_else(empty)
     }
 
+    /// The entries of `uid` on all workers, once this one's are loaded.
+    pub(super) fn read_all<K, V, C>(&self, uid: &str) -> Option<KeyedTable<K, V, C>>
+    where
+        K: Eq + std::hash::Hash,
+        C: Codec<K> + Codec<V>,
+    {
+        let all = self.may_load().then(|| super::keyed::read_all(&self.run, uid))?;
+        all.map_err(|error| self.fail(error)).ok()
+    }
+
     /// Whether state is to be read: where something was wrong it may be of another type than the
     /// program's, which has been said.
     pub(super) fn may_load(&self) -> bool {
