@@ -54,7 +54,7 @@ impl<T: Clone + Send + Sync + 'static> SplitReader for TrickleReader<T> {
     type Offset = <VecSource<T> as Source>::Offset;
 
     fn read(&mut self, limit: ReadLimit, out: &mut Vec<T>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(7), ..limit };
+        let limit = ReadLimit { records: limit.records.min(17), ..limit };
         Ok(match self.0.read(limit, out)? {
             ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
             other => other,
@@ -251,7 +251,7 @@ struct Ruled {
 /// Rules come from all splits and so from all workers; keys from 100 on have rules of many splits.
 fn rules() -> Vec<Vec<Rule>> {
     let of = |split: u32| {
-        (0..900).map(move |n| {
+        (0..3_000).map(move |n| {
             let key = if n % 2 == 0 { 100 + n % 5 } else { split * 10 + n % 10 };
             (key, u64::from(split * 10_000 + n))
         })
@@ -306,7 +306,7 @@ fn a_broadcast_map_is_the_same_on_all_workers_and_is_written_once() {
     let (store, mut before): (_, Option<BTreeMap<u32, u64>>) = (Location::memory(), None);
     let mut records = 0;
     for (round, (workers, stop_at)) in
-        [(2, 1500), (3, 1500), (1, 300), (3, 999_999)].into_iter().enumerate()
+        [(2, 4_000), (4, 4_000), (1, 1_000), (3, 999_999)].into_iter().enumerate()
     {
         let Ruled { maps, entries, summary } = rule(&store, workers, stop_at);
         records += summary.records_in;
@@ -319,7 +319,7 @@ fn a_broadcast_map_is_the_same_on_all_workers_and_is_written_once() {
         }
         before = Some(map);
     }
-    assert_eq!(records, 6 * 900 + 3, "every rule was read once");
+    assert_eq!(records, 6 * 3_000 + 3, "every rule was read once");
     // Of keys whose rules are all of one split a plain loop knows what is left of all four runs.
     let mut expected = BTreeMap::new();
     for (key, value) in rules().into_iter().flatten().filter(|(key, _)| *key < 100) {

@@ -5,7 +5,9 @@
 //!   data ------------------------------------------------------------^   +--acks-->
 //! ```
 //!
-//! Updates go through one worker, so that all see them in one order, and the maps are the same. The
+//! Updates go through one worker, so that all see them in one order, and the maps are the same.
+//! SUBTLE: timely's own `broadcast` and `map` may change the order of batches of one time, each
+//! worker in another way; between the one worker and the operator there must be channels alone. The
 //! data does not wait for epochs: nothing that it does is state.
 
 use std::collections::BTreeMap;
@@ -17,9 +19,8 @@ use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::BroadcastMap;
 use highwater_checkpoint::{Epoch, Moment};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Exchange, vec::Broadcast};
 use timely::progress::operate::FrontierInterest;
 
 use super::reschedule;
@@ -41,7 +42,7 @@ where
     I: IntoIterator<Item: 'static>,
 {
     let flow = stream.flow().clone();
-    let updates = updates.into_timely().exchange(|_| 0).broadcast();
+    let updates = in_one_order(&flow, updates.into_timely());
     let change = move |state: &mut State<K, V>, batch: &mut Vec<U>| {
         state.change(|map| batch.drain(..).for_each(|record| update(map, record)));
     };
@@ -54,11 +55,37 @@ where
 
 type State<K, V> = BroadcastState<Moment, K, V, Bincode>;
 
-fn build<'scope, T: 'static, U: 'static, K, V, R: 'static>(
+/// Takes all updates to worker 0, and says of each, for every worker, that it is for that worker.
+fn in_one_order<'scope, U: Data + Clone>(
+    flow: &Flow<'scope>,
+    updates: StreamVec<'scope, Moment, U>,
+) -> StreamVec<'scope, Moment, (u64, U)> {
+    let mut builder = OperatorBuilder::new("Order".to_owned(), flow.scope());
+    let (output, ordered) = builder.new_output_connection::<Vec<(u64, U)>, _>([]);
+    let to_one = Exchange::new(|_: &U| 0);
+    let mut input = builder.new_input_connection(updates, to_one, to_first_output());
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let workers = flow.scope().peers() as u64;
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut output = Output::<(u64, U)>::from(output);
+        move |_| {
+            input.for_each(|capability, batch| {
+                let for_all = batch
+                    .drain(..)
+                    .flat_map(|update| (0..workers).map(move |worker| (worker, update.clone())));
+                output.activate().session(&capability).give_iterator(for_all);
+            });
+        }
+    });
+    ordered
+}
+
+fn build<'scope, T: 'static, U: Data, K, V, R: 'static>(
     flow: &Flow<'scope>,
     uid: &str,
     data: StreamVec<'scope, Moment, T>,
-    updates: StreamVec<'scope, Moment, U>,
+    updates: StreamVec<'scope, Moment, (u64, U)>,
     mut change: impl FnMut(&mut State<K, V>, &mut Vec<U>) + 'static,
     mut read: impl FnMut(&State<K, V>, &mut Vec<T>, &mut Vec<R>) + 'static,
 ) -> StreamVec<'scope, Moment, R>
@@ -69,7 +96,8 @@ where
     let mut builder = OperatorBuilder::new(format!("Broadcast {uid}"), flow.scope());
     let (output, results) = builder.new_output_connection::<Vec<R>, _>([]);
     let mut input = builder.new_input_connection(data, Pipeline, to_first_output());
-    let mut updates = builder.new_input_connection(updates, Pipeline, []);
+    let to_worker = Exchange::new(|(worker, _): &(u64, U)| *worker);
+    let mut updates = builder.new_input_connection(updates, to_worker, []);
     builder.set_notify_for(0, FrontierInterest::Never);
     builder.set_notify_for(1, FrontierInterest::Always);
     let checkpoints = flow.checkpoints();
@@ -85,11 +113,12 @@ where
         let mut stash: BTreeMap<Epoch, Vec<U>> = BTreeMap::new();
         move |frontiers| {
             updates.for_each(|capability, batch| {
+                let mut batch = batch.drain(..).map(|(_, update)| update).collect();
                 let epoch = capability.time().tick.epoch();
                 if state.state().admits(epoch) {
-                    change(&mut state, batch);
+                    change(&mut state, &mut batch);
                 } else {
-                    stash.entry(epoch).or_default().append(batch);
+                    stash.entry(epoch).or_default().append(&mut batch);
                 }
             });
             let frontier = frontier_epoch(frontiers[1].frontier());
