@@ -13,7 +13,9 @@ use highwater::prelude::*;
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
 use highwater::{BoxError, Summary};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const WORDS: u64 = 3_000;
@@ -81,6 +83,20 @@ impl SplitReader for WordsReader {
 
 /// Counts the words, up to the end or to the record `stop_at`.
 fn count(dir: &Path, name: &str, workers: usize, stop_at: u64) -> Summary {
+    count_by(dir, name, workers, stop_at, String::clone)
+}
+
+/// As [`count`], by what `key` makes of a word.
+fn count_by<K>(
+    dir: &Path,
+    name: &str,
+    workers: usize,
+    stop_at: u64,
+    key: fn(&String) -> K,
+) -> Summary
+where
+    K: std::hash::Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
     let read = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     Job::new(name)
         .quiet()
@@ -97,10 +113,10 @@ fn count(dir: &Path, name: &str, workers: usize, stop_at: u64) -> Summary {
                         run.control().request_stop();
                     }
                 })
-                .key_by(String::clone)
+                .key_by(key)
                 .emit(Emit::AtEnd)
                 .count("count")
-                .sink("counts", CollectSink::<(String, u64)>::new());
+                .sink("counts", CollectSink::<(K, u64)>::new());
         })
         .unwrap()
 }
@@ -200,6 +216,7 @@ fn list_and_show_say_what_the_metadata_says() {
     for says in ["count: keyed operator", "split ", "end of input", "segments/", "bincode-1"] {
         assert!(text.contains(says), "{says}: {text}");
     }
+    assert!(text.contains("  values are u64, fingerprint ") && !text.contains("_shape"), "{text}");
 }
 
 #[test]
@@ -259,56 +276,138 @@ fn verify_lists_all_that_is_short_or_missing() {
     assert!(after.out.lines().last().unwrap().contains("damaged"), "{}", after.out);
 }
 
-/// Keys are texts and values are counts, in bincode: a length of eight bytes and the text; eight
-/// bytes.
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+/// What a plain loop counts in the first `records` words.
+fn counts(records: u64) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    (0..records).for_each(|at| *counts.entry(word(at)).or_default() += 1);
+    counts
 }
 
-fn encoded(word: &str, count: u64) -> (String, String) {
-    let key = [&(word.len() as u64).to_le_bytes()[..], word.as_bytes()].concat();
-    (hexadecimal(&key), hexadecimal(&count.to_le_bytes()))
+fn lines(said: &Said) -> Vec<Value> {
+    let lines = said.out.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn dumped(said: &Said) -> Vec<(u64, String, String)> {
-    let line = |line: &str| {
-        let entry: Value = serde_json::from_str(line).unwrap();
-        let text = |field: &str| entry[field].as_str().unwrap().to_owned();
-        (entry["group"].as_u64().unwrap(), text("key"), text("value"))
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Group, word and count of each line.
+fn dumped(said: &Said) -> Vec<(u64, String, u64)> {
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let line = |entry: &Value| {
+        let number = |field: &str| entry[field].as_u64().unwrap_or_else(|| panic!("{entry}"));
+        (number("group"), text(&entry["key"]), number("value"))
     };
-    assert_eq!(said.code, 0, "{}", said.err);
-    said.out.lines().map(line).collect()
+    lines(said).iter().map(line).collect()
+}
+
+fn by_word(entries: &[(u64, String, u64)]) -> BTreeMap<String, u64> {
+    let found: BTreeMap<_, _> =
+        entries.iter().map(|(_, word, count)| (word.clone(), *count)).collect();
+    assert_eq!(found.len(), entries.len(), "each key once");
+    found
+}
+
+/// How many words had been read at checkpoint `id`.
+fn records(dir: &Path, id: u64) -> u64 {
+    let command = format!("state dump DIR --operator words --checkpoint {id}");
+    highwater(&command, dir).json()["offset"]["records"].as_u64().unwrap()
 }
 
 #[test]
 fn a_dump_is_what_a_plain_loop_counts() {
     let dir = counted();
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    (0..WORDS).for_each(|at| *counts.entry(word(at)).or_default() += 1);
-    let meant: BTreeMap<_, _> = counts.iter().map(|(word, count)| encoded(word, *count)).collect();
-    let said = highwater("state dump DIR --operator count", dir.path());
-    let entries = dumped(&said);
-    assert_eq!(entries.len(), meant.len(), "each key once");
-    let found: BTreeMap<_, _> =
-        entries.iter().map(|(_, key, value)| (key.clone(), value.clone())).collect();
-    assert_eq!(found, meant);
-    assert!(said.err.contains("hexadecimal"), "{}", said.err);
+    let entries = dumped(&highwater("state dump DIR --operator count", dir.path()));
+    assert_eq!(by_word(&entries), counts(WORDS));
 
     let group = entries[0].0;
     let of_group: Vec<_> = entries.iter().filter(|entry| entry.0 == group).cloned().collect();
     let one = format!("state dump DIR --operator count --key-group {group}");
     assert_eq!(dumped(&highwater(&one, dir.path())), of_group);
 
-    let older = format!("state dump DIR --operator count --checkpoint {}", ids(dir.path())[0]);
-    let sum = |entries: &[(u64, String, String)]| -> u64 {
-        let value = |text: &str| u64::from_str_radix(text, 16).unwrap().swap_bytes();
-        entries.iter().map(|(_, _, text)| value(text)).sum()
-    };
-    assert_eq!(sum(&entries), WORDS);
-    let earlier = sum(&dumped(&highwater(&older, dir.path())));
-    let split = highwater(&older.replace("count", "words"), dir.path()).json();
-    assert_eq!(split["offset"]["records"], earlier, "what was counted is what was read: {split}");
+    let first = ids(dir.path())[0];
+    let older = format!("state dump DIR --operator count --checkpoint {first}");
+    let earlier = by_word(&dumped(&highwater(&older, dir.path())));
+    assert_eq!(earlier, counts(records(dir.path(), first)), "what was counted is what was read");
+}
+
+/// A key that is not known to serde without one of its values at hand.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+struct Checked(String);
+
+impl TryFrom<String> for Checked {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Checked, String> {
+        if text.starts_with("word ") { Ok(Checked(text)) } else { Err(format!("{text:?}")) }
+    }
+}
+
+/// As bincode writes a text: a length of eight bytes and the text.
+fn encoded(word: &str) -> String {
+    let bytes = [&(word.len() as u64).to_le_bytes()[..], word.as_bytes()].concat();
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[test]
+fn what_has_no_shape_is_shown_in_hexadecimal_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    count_by(dir.path(), "checked", 2, u64::MAX, |word| Checked(word.clone()));
+    let said = highwater("state dump DIR --operator count", dir.path());
+    assert_eq!(said.code, 0, "{}", said.err);
+    let entry = |entry: &Value| (text(&entry["key"]), entry["value"].as_u64().unwrap());
+    let found: BTreeMap<_, _> = lines(&said).iter().map(entry).collect();
+    let meant: BTreeMap<_, _> =
+        counts(WORDS).into_iter().map(|(word, count)| (encoded(&word), count)).collect();
+    assert_eq!(found, meant, "values have a shape, and stay numbers");
+    assert!(said.err.starts_with("note: the keys of count are shown in hexadecimal"));
+    assert_eq!(said.err.lines().count(), 1, "said once: {}", said.err);
+}
+
+#[test]
+fn diff_shows_entries_by_their_types_and_types_in_short() {
+    let dir = counted();
+    let all = ids(dir.path());
+    let (first, last) = (all[0], all[all.len() - 1]);
+    let command = format!("checkpoints diff DIR {first} {last} --entries");
+    let said = highwater(&command, dir.path());
+    assert_eq!((said.code, said.err.as_str()), (1, ""));
+    let (before, after) = (counts(records(dir.path(), first)), counts(records(dir.path(), last)));
+    let meant = after.iter().filter(|(word, count)| before.get(*word) != Some(count));
+    let meant: BTreeMap<_, _> = meant
+        .map(|(word, count)| (word.clone(), (json!(before.get(word)), json!(count))))
+        .collect();
+    let found = lines(&said);
+    assert!(!meant.is_empty() && found.iter().all(|line| line["operator"] == "count"));
+    let entry =
+        |line: &Value| (text(&line["key"]), (line["first"].clone(), line["second"].clone()));
+    assert_eq!(found.iter().map(entry).collect::<BTreeMap<_, _>>(), meant);
+
+    let other = tempfile::tempdir().unwrap();
+    count_by(other.path(), "lengths", 1, u64::MAX, |word| word.len() as u64);
+    let command = format!("checkpoints diff DIR latest latest --other {}", other.path().display());
+    let said = highwater(&command, dir.path());
+    for says in [
+        "schema A: keyed state of (String, u64) in bincode-1, version 1, fingerprint ",
+        "schema B: keyed state of (u64, u64) in bincode-1, version 1, fingerprint ",
+        "key: String -> u64",
+    ] {
+        assert!(said.out.contains(says), "{says}: {}", said.out);
+    }
+    assert!(!said.out.contains("value: ") && !said.out.contains('{'), "{}", said.out);
+
+    // Each by its own schema.
+    let said = highwater(&format!("{command} --entries"), dir.path());
+    assert_eq!((said.code, said.err.as_str()), (1, ""));
+    let lengths = (0..WORDS).map(|at| word(at).len()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(lines(&said).len(), counts(WORDS).len() + lengths.len());
+    for line in &lines(&said) {
+        assert_eq!(line["key"].is_string(), line["first"].is_u64(), "{line}");
+        assert_eq!(line["key"].is_u64(), line["second"].is_u64(), "{line}");
+    }
 }
 
 #[test]

@@ -3,10 +3,15 @@
 use std::str::FromStr;
 
 use clap::Args;
-use highwater::checkpoint::inspect::{self, Changes, Compared, OperatorDiff, SplitMove, Which};
+use highwater::checkpoint::Result;
+use highwater::checkpoint::inspect::{
+    self, Changes, Compared, KeyChange, OperatorDiff, SplitMove, Stored, Which,
+};
+use highwater::checkpoint::metadata::StateSchema;
+use highwater::checkpoint::schema::{Difference, Fitting, differences};
 use serde_json::{Value, json};
 
-use super::dump::hexadecimal;
+use super::entries::Entries;
 use super::output::{Output, Table};
 use super::{Outcome, Place, Verdict};
 
@@ -57,15 +62,10 @@ pub(super) async fn diff(args: DiffArgs, output: &mut Output) -> Outcome {
     };
     let first = inspect::read(&store, &args.first).await?;
     let second = inspect::read(&other, &args.second).await?;
-    let mut failed = Ok(());
+    let (mut shown, mut failed) = (Entries::default(), Ok(()));
     let diffs = inspect::diff(&first, &second, |change| {
         if args.entries && failed.is_ok() {
-            failed = output.json_line(&json!({
-                "operator": change.uid,
-                "key": hexadecimal(change.key),
-                "first": change.first.map(hexadecimal),
-                "second": change.second.map(hexadecimal),
-            }));
+            failed = output.json_line(&line((&first, &second), change, &mut shown)?);
         }
         Ok(())
     });
@@ -101,11 +101,47 @@ pub(super) async fn diff(args: DiffArgs, output: &mut Output) -> Outcome {
     Ok(Verdict::good_if(is_equal))
 }
 
+/// A key that differs, as each of the two has it by its own schema.
+fn line(
+    (first, second): (&Stored, &Stored),
+    change: KeyChange,
+    shown: &mut Entries,
+) -> Result<Value> {
+    let KeyChange { uid, key, first: ours, second: theirs } = change;
+    let (first, second) = (&first.operator(uid)?.schema, &second.operator(uid)?.schema);
+    let key = shown.key(uid, if ours.is_some() { first } else { second }, key)?;
+    let ours = ours.map(|value| shown.value(uid, first, value)).transpose()?;
+    let theirs = theirs.map(|value| shown.value(uid, second, value)).transpose()?;
+    Ok(json!({ "operator": uid, "key": key, "first": ours, "second": theirs }))
+}
+
+/// Differences of types that are shown: who changed more will not read on.
+const SHOWN_MAX: usize = 5;
+
+/// Both in a line each, and where their types differ.
+fn describe_schemas(a: &StateSchema, b: &StateSchema) -> Vec<String> {
+    let mut lines = vec![format!("schema A: {a}"), format!("schema B: {b}")];
+    let keys = (a.key_shape.as_deref(), b.key_shape.as_deref());
+    let values = (a.value_shape.as_deref(), b.value_shape.as_deref());
+    for (what, shapes) in [("key", keys), ("value", values)] {
+        let (Some(a), Some(b)) = shapes else { continue };
+        // By their places, since that tells more apart.
+        let found = differences(a, b, Fitting::ByPosition);
+        lines.extend(found.iter().take(SHOWN_MAX).map(|Difference { place, written, read }| {
+            let space = if place.is_empty() { "" } else { " " };
+            format!("{what}{space}{place}: {written} -> {read}")
+        }));
+        if found.len() > SHOWN_MAX {
+            lines.push(format!("{what}: {} more", found.len() - SHOWN_MAX));
+        }
+    }
+    lines
+}
+
 fn describe(changes: &Changes) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some((a, b)) = &changes.schema {
-        lines.push(format!("schema A: {}", serde_json::to_string(a).unwrap_or_default()));
-        lines.push(format!("schema B: {}", serde_json::to_string(b).unwrap_or_default()));
+        lines.extend(describe_schemas(a, b));
     }
     if let Some((a, b)) = &changes.state {
         let Changes { added, removed, changed, .. } = changes;

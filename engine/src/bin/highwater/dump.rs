@@ -1,14 +1,14 @@
 //! `state dump`: the entries of an operator as JSON lines.
 
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use clap::Args;
 use highwater::checkpoint::Error;
 use highwater::checkpoint::inspect::{self, LiveEntries, Which};
-use highwater::checkpoint::metadata::{StateKind, StateSchema};
-use serde_json::{Value, json};
+use highwater::checkpoint::metadata::StateKind;
+use serde_json::json;
 
+use super::entries::Entries;
 use super::output::Output;
 use super::{Outcome, Place, Verdict};
 
@@ -16,7 +16,8 @@ use super::{Outcome, Place, Verdict};
 #[command(
     after_help = "One line an entry: {\"group\": 7, \"key\": .., \"value\": ..}, by key group, and by \
 the bytes of the key within it. Of a source, its splits and offsets; of a sink, what it is to commit; of a list, its items. \
-The job need not run. Memory is bounded by the size of one key group.
+Keys and values are JSON; those of types that the checkpoint does not describe are the bytes of \
+their encoding, in hexadecimal, and a note on stderr says so. The job need not run. Memory is bounded by the size of one key group.
 
 Examples:
   highwater state dump out/checkpoints --operator count
@@ -64,32 +65,15 @@ pub(super) async fn dump(args: DumpArgs, output: &mut Output) -> Outcome {
     if operator.schema.kind != StateKind::Keyed {
         return Ok(Verdict::Good);
     }
-    eprintln!("note: {}", note(&operator.schema));
+    let mut shown = Entries::default();
     let mut entries = LiveEntries::open(&stored.store, operator, groups).await?;
     while let Some((group, blocks)) = entries.next_group().await? {
         for (key, value) in blocks.iter().flatten() {
-            let (key, value) = (hexadecimal(key), hexadecimal(value.unwrap_or_default()));
+            let key = shown.key(&operator.uid, &operator.schema, key)?;
+            let value = value.unwrap_or_default();
+            let value = shown.value(&operator.uid, &operator.schema, value)?;
             output.json_line(&json!({ "group": group, "key": key, "value": value }))?;
         }
     }
     Ok(Verdict::Good)
-}
-
-/// What a reader has to know, since entries are not shown as what they are.
-fn note(schema: &StateSchema) -> String {
-    let StateSchema { key_type, value_type, codec, .. } = schema;
-    format!(
-        "the checkpoint does not say how ({key_type}, {value_type}) is laid out: keys and values \
-         are shown as the bytes of their encoding in {codec}, in hexadecimal"
-    )
-}
-
-/// A key or a value as JSON.
-pub(super) fn hexadecimal(bytes: &[u8]) -> Value {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // A string takes all that is written to it.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Value::from(text)
 }

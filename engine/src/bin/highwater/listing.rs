@@ -224,6 +224,9 @@ fn details(operator: &OperatorStateMetadata, output: &mut Output) -> std::io::Re
     };
     let (kind, version) = (schema.kind, schema.version);
     output.line(format!("{}: {kind} of {}, version {version}", operator.uid, types.trim()))?;
+    if let Some(shape) = &schema.value_shape {
+        output.line(format!("  values are {shape}, fingerprint {}", shape.fingerprint()))?;
+    }
     if let Some(digest) = operator.digest {
         output.line(format!("  digest {digest}"))?;
     }

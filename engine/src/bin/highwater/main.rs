@@ -7,6 +7,7 @@
 mod compare;
 mod delete;
 mod dump;
+mod entries;
 mod listing;
 mod output;
 mod requests;
