@@ -23,10 +23,11 @@ pub struct Element<K, E> {
 }
 
 /// The place of an element in a list: ascending, with gaps where elements were removed.
+///
+/// By its name, which takes no byte, a list is told from a map whose keys are numbers.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(transparent)]
 pub struct Position(pub u64);
 
 /// Feeds the hash of the key rather than the key: whoever has it need not work it out again.
