@@ -44,7 +44,7 @@ pub struct BlockEntry {
     pub offset: u64,
     /// Bytes that it takes there.
     pub len: u32,
-    /// Bytes that it takes in memory, as [`EntryBlock::raw_bytes`] counts.
+    /// Bytes that it takes in memory, as [`EntryBlock::raw_bytes`](super::EntryBlock::raw_bytes) counts.
     pub raw_len: u32,
     /// Its checksum.
     pub crc32: u32,

@@ -18,7 +18,7 @@
 //! Each keyed kind may have a [time to live](States::time_to_live). Reading returns clones; where
 //! those would cost too much, the methods that take a closure lend.
 //!
-//! A map that all workers have whole is [broadcast state](Stream::with_broadcast).
+//! A map that all workers have whole is [broadcast state](crate::Stream::with_broadcast).
 //!
 //! [`KeyedStream::process`]: crate::KeyedStream::process
 //! [`Stream::process`]: crate::Stream::process
