@@ -104,6 +104,14 @@ pub struct CheckpointPolicy {
     ///
     /// *Default*: they are retained: who stops a job mostly starts it again.
     pub retention: Retention,
+    /// Bytes that an operator's segments may have together before what is void among them is a reason
+    /// to fold; below, only their number is.
+    ///
+    /// *Unit*: bytes in the store. *Default*: 1 MiB, which an object service delivers in some 20 ms,
+    /// hardly longer than it takes to answer: less void bytes would not make a restore faster, and
+    /// each fold is a request. *Range*: any; 0 folds as soon as a restore would read twice the live
+    /// state.
+    pub fold_bytes_min: u64,
 }
 
 impl Default for CheckpointPolicy {
@@ -117,6 +125,7 @@ impl Default for CheckpointPolicy {
             tolerable_failures: 3,
             retain: 3,
             retention: Retention::RetainOnCancellation,
+            fold_bytes_min: 1 << 20,
         }
     }
 }

@@ -38,8 +38,9 @@ use highwater_connectors::files::FileSink;
 /// Records of a split that may be read between two checkpoints.
 const CHUNK: u64 = 60;
 
-/// Records of the splits: the longest takes eight checkpoints.
-const SPLITS: [u64; 3] = [480, 300, 170];
+/// Records of the splits: the longest takes twelve checkpoints, so that what is folded in the middle
+/// is deleted before the end.
+const SPLITS: [u64; 3] = [720, 300, 170];
 
 fn input() -> Vec<Vec<u64>> {
     let key = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 37;
@@ -114,6 +115,7 @@ fn count(
         .quiet()
         .workers(workers)
         .retain(2)
+        .fold_bytes_min(0)
         .checkpoint_store(location)
         .checkpoint_interval(Duration::from_millis(1))
         .tolerable_failed_checkpoints(u32::MAX)

@@ -129,6 +129,7 @@ fn run(
         .quiet()
         .workers(workers)
         .retain(2)
+        .fold_bytes_min(0)
         .checkpoint_store(location)
         .store_retries(POLICY)
         .checkpoint_interval(Duration::from_millis(3))

@@ -25,9 +25,6 @@ pub struct CoordinatorConfig {
     pub key_groups: u16,
     /// When checkpoints are taken, how many are kept, and how many may fail.
     pub policy: CheckpointPolicy,
-    /// Bytes of an operator's segments up to which only their number makes them be folded: what a
-    /// store delivers in the time of a request or two.
-    pub fold_bytes_min: u64,
 }
 
 /// Where a run starts from.
@@ -570,7 +567,7 @@ impl Operator {
     /// Everything, when a restore would read too much; one fold at a time.
     fn fold_candidates(&self, config: &CoordinatorConfig) -> Option<Vec<SegmentMetadata>> {
         let bytes: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        let is_heavy = bytes > config.fold_bytes_min
+        let is_heavy = bytes > config.policy.fold_bytes_min
             && bytes / FOLD_ABOVE_LIVE > self.live_bytes(config.workers)
             && self.segments.iter().any(|segment| segment.kind == SegmentKind::Delta);
         let is_long = self.segments.len() > FOLD_SEGMENTS_PER_WORKER * config.workers;

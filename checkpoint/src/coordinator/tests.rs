@@ -42,8 +42,6 @@ fn config() -> CoordinatorConfig {
         workers: 2,
         key_groups: 8,
         policy: policy(),
-        // Of segments of 10 bytes: more than two for each worker.
-        fold_bytes_min: 40,
     }
 }
 
@@ -53,6 +51,8 @@ fn policy() -> CheckpointPolicy {
         interval: Duration::from_millis(INTERVAL_MS),
         retain: 2,
         tolerable_failures: u32::MAX,
+        // Of segments of 10 bytes: more than two for each worker.
+        fold_bytes_min: 40,
         ..CheckpointPolicy::default()
     }
 }

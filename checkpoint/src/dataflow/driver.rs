@@ -12,9 +12,6 @@ use crate::metadata::CheckpointMetadata;
 use crate::run::{CheckpointReport, Feed, Pinned, Run};
 use crate::time::Epoch;
 
-/// 1 MiB is what an object service delivers in some 20 ms, hardly longer than it takes to answer.
-const FOLD_BYTES_MIN: u64 = 1 << 20;
-
 /// What the clock operator has to do, for it holds the capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signalled {
@@ -73,7 +70,6 @@ impl Driver {
             workers: options.workers,
             key_groups: options.key_groups.count(),
             policy: options.policy.clone(),
-            fold_bytes_min: FOLD_BYTES_MIN,
         };
         let start = Start {
             checkpoint: self.run.start().clone(),

@@ -24,7 +24,7 @@ pub use restart_args::{RestartArgs, RestartStrategyName};
 pub use stepped::SteppedJob;
 
 use highwater_checkpoint::metadata::SplitMetadata;
-use highwater_checkpoint::policy::{CheckpointMode, Retention};
+use highwater_checkpoint::policy::{CheckpointMode, CheckpointPolicy, Retention};
 use highwater_checkpoint::run::{CheckpointReport, Restore, RestorePlan, Run};
 use highwater_checkpoint::state::KeyGroups;
 use highwater_checkpoint::store::{Location, RetryPolicy};
@@ -107,6 +107,7 @@ pub struct Job {
     /// In place of what the flags say.
     restart: Option<RestartStrategy>,
     key_groups: KeyGroups,
+    fold_bytes_min: u64,
     handles_signals: bool,
 }
 
@@ -123,6 +124,7 @@ impl Job {
             retries: RetryPolicy::default(),
             restart: None,
             key_groups: KeyGroups::default(),
+            fold_bytes_min: CheckpointPolicy::default().fold_bytes_min,
             handles_signals: false,
         }
     }
@@ -239,6 +241,16 @@ impl Job {
     /// *Default*: 3: a damaged one is no disaster then. *Range*: from 1.
     pub fn retain(mut self, checkpoints: usize) -> Job {
         self.args.retain = checkpoints;
+        self
+    }
+
+    /// Sets how large an operator's segments may be together before what is void among them is a
+    /// reason to fold them.
+    ///
+    /// *Unit*: bytes. *Default*: 1 MiB: to read less void bytes takes no longer than a request, and
+    /// a fold is one. *Range*: any.
+    pub fn fold_bytes_min(mut self, bytes: u64) -> Job {
+        self.fold_bytes_min = bytes;
         self
     }
 

@@ -64,6 +64,7 @@ impl Job {
             tolerable_failures: self.args.tolerable_failed_checkpoints,
             retain: self.args.retain,
             retention: self.args.externalized_checkpoint_retention,
+            fold_bytes_min: self.fold_bytes_min,
         }
     }
 

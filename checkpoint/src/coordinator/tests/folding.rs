@@ -70,7 +70,8 @@ struct Job {
 
 impl Job {
     fn new(value_bytes: u64) -> Job {
-        let config = CoordinatorConfig { fold_bytes_min: 4000, workers: WORKERS, ..config() };
+        let policy = CheckpointPolicy { fold_bytes_min: 4000, ..policy() };
+        let config = CoordinatorConfig { workers: WORKERS, ..with(policy) };
         let (retained, dropped) = (Vec::new(), BTreeSet::new());
         let start = Start { checkpoint: empty(1), retained, dropped, now_ms: 0 };
         let coordinator = Coordinator::new(config, start);

@@ -221,6 +221,7 @@ fn random_policy(arg: u32) -> CheckpointPolicy {
         min_pause: Duration::from_millis(min_pause),
         timeout: Duration::from_millis(pick(16, [300, 1000, 600_000])),
         tolerable_failures: pick(20, [2, 9, 1_000_000]) as u32,
+        fold_bytes_min: pick(22, [0, 20, 1 << 20]),
         ..policy()
     }
 }
