@@ -21,7 +21,7 @@ use highwater::prelude::*;
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::state::{Context, States, Ttl};
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::{BoxError, Summary};
+use highwater::{BoxError, RestartStrategy, Summary};
 
 const SPLITS: usize = 5;
 
@@ -195,7 +195,8 @@ fn expected(input: &[Vec<Record>]) -> BTreeMap<String, Vec<Said>> {
 }
 
 fn job(store: &Location, workers: usize, interval: Duration) -> Job {
-    let job = Job::new("typed").quiet().workers(workers);
+    // A test starts a job again itself, and with other workers.
+    let job = Job::new("typed").quiet().workers(workers).restart_strategy(RestartStrategy::None);
     job.checkpoint_store(store.clone()).checkpoint_interval(interval)
 }
 
