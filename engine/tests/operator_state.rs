@@ -68,7 +68,9 @@ impl<T: Clone + Send + Sync + 'static> SplitReader for TrickleReader<T> {
 
 fn job(store: &Location, workers: usize) -> Job {
     let job = Job::new("operator").quiet().workers(workers);
-    job.checkpoint_store(store.clone()).checkpoint_interval(Duration::from_millis(1))
+    let job =
+        job.checkpoint_store(store.clone()).restart_strategy(highwater::RestartStrategy::None);
+    job.checkpoint_interval(Duration::from_millis(1))
 }
 
 /// The items of state `uid` that a run begins with.

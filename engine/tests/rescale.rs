@@ -118,6 +118,7 @@ fn count(
         .key_groups(KeyGroups::new(key_groups).unwrap())
         .checkpoint_store(store.clone())
         .checkpoint_interval(Duration::from_millis(1))
+        .restart_strategy(highwater::RestartStrategy::None)
         .execute(move |flow| {
             let run = Arc::clone(flow.checkpoints().run());
             let (each, seen) = (each.clone(), Arc::clone(&seen));
