@@ -13,6 +13,7 @@ mod stop;
 mod supervise;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     so_far: SoFar,
     assignments: Mutex<BTreeMap<String, Vec<SplitMetadata>>>,
+    /// Workers of this process that have built their dataflows.
+    built: AtomicUsize,
     began_at: OnceLock<Instant>,
 }
 
@@ -64,7 +67,7 @@ struct SoFar {
 impl Shared {
     fn new(run: Arc<Run>, metrics: Arc<Metrics>, so_far: SoFar) -> Self {
         let (assignments, began_at) = (Mutex::default(), OnceLock::new());
-        Shared { run, metrics, so_far, assignments, began_at }
+        Shared { run, metrics, so_far, assignments, built: AtomicUsize::new(0), began_at }
     }
 
     /// When everything was done that has to be done before the first record, if it was.

@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use highwater_checkpoint::Moment;
@@ -16,6 +17,9 @@ use crate::stream::Flow;
 /// How long a worker sleeps at most when it has nothing to do. Whatever it waits for wakes it;
 /// this bounds the harm of a wake-up that is lost.
 const PARK: Duration = Duration::from_millis(100);
+
+/// Between two looks whether the other workers are ready.
+const BUILD_PARK: Duration = Duration::from_millis(1);
 
 /// Builds a dataflow, on each worker.
 pub(super) type Build = dyn for<'scope> Fn(&Flow<'scope>) + Send + Sync;
@@ -52,7 +56,7 @@ fn work(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) {
     let index = worker.index();
     // A panic must not leave the other workers waiting for this one for ever, as it does in timely.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        start(worker, shared, build)?;
+        start(worker, shared, build, || wait_for_others(shared))?;
         while !control.is_over() {
             worker.step_or_park(Some(PARK));
         }
@@ -76,8 +80,24 @@ pub(super) fn leave(worker: &mut Worker) {
     }
 }
 
+/// Waits until all workers have built their dataflows, and so loaded their state, or one has failed.
+fn wait_for_others(shared: &Shared) {
+    let run = &shared.run;
+    while shared.built.load(Ordering::Acquire) < run.workers() && !run.control().is_over() {
+        std::thread::park_timeout(BUILD_PARK);
+    }
+}
+
 /// Builds the dataflow; on worker 0 also does what has to be done before the first record.
-pub(super) fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) -> Result<()> {
+///
+/// That is not to begin before the others have been waited for: it discards what older runs left, and
+/// a start that fails, for a segment is damaged for instance, should change nothing.
+pub(super) fn start(
+    worker: &mut Worker,
+    shared: &Arc<Shared>,
+    build: &Arc<Build>,
+    wait_for_others: impl FnOnce(),
+) -> Result<()> {
     let setup = worker.dataflow::<Moment, _, _>(|scope| {
         let flow = Flow::new(scope, Arc::clone(shared));
         build(&flow);
@@ -88,7 +108,12 @@ pub(super) fn start(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build
         shared.run.control().set_finished();
         return Ok(());
     }
+    shared.built.fetch_add(1, Ordering::AcqRel);
     if worker.index() != 0 {
+        return Ok(());
+    }
+    wait_for_others();
+    if shared.run.control().has_failed() {
         return Ok(());
     }
     for step in setup {

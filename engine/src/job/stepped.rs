@@ -72,7 +72,7 @@ impl SteppedJob {
             return;
         }
         *has_started = true;
-        if let Err(error) = start(worker, &self.shared, &self.build) {
+        if let Err(error) = start(worker, &self.shared, &self.build, || ()) {
             control.fail(error);
         }
     }
