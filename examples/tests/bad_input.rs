@@ -506,7 +506,7 @@ fn regression_restoring_what_is_not_there_changes_nothing() {
     let place = Place::with_checkpoint();
     let args = ["--input", "in/*.txt", "--output", "out", "--checkpoint-dir", "ck", "--restore"];
     let with = |restore| [&args[..], &[restore]].concat();
-    let says = ["no checkpoint 77 of job \"wordcount\"", "there are: 2"];
+    let says = ["no checkpoint 77 of job \"wordcount\"", "there are: ", "2\n"];
     place.refuses(&with("77"), &says);
     // Refused by the sink, after the run has begun: the next run must still find checkpoint 2.
     let says = ["out holds output of an earlier run (part-", "this run starts afresh"];
@@ -517,11 +517,21 @@ fn regression_restoring_what_is_not_there_changes_nothing() {
 }
 
 impl Place {
-    /// Input that takes a while, so that there are many checkpoints on the way.
-    fn with_much_input() -> Place {
-        let place = Place::new();
-        place.write("in/a.txt", TEXT.repeat(40_000));
-        place
+    /// A job that is stopped in the midst of its input, with output of three epochs, until
+    /// [`signal`] lets it go on. How much input that takes depends on the machine.
+    fn with_paused_run() -> (Place, Child) {
+        for repeat in [40_000, 160_000, 640_000, 2_560_000] {
+            let place = Place::new();
+            place.write("in/a.txt", TEXT.repeat(repeat));
+            let mut run = place.long_run(&[]).spawn().unwrap();
+            let in_time = place.wait_for_output(&mut run);
+            if in_time {
+                signal(&run, "STOP");
+                return (place, run);
+            }
+            run.wait().unwrap();
+        }
+        panic!("no input was long enough for output of three epochs on the way");
     }
 
     fn long_run(&self, more: &[&str]) -> Command {
@@ -532,17 +542,22 @@ impl Place {
         command
     }
 
-    /// Waits until there is output of `epochs` epochs, while `run` goes on.
-    fn wait_for_output(&self, epochs: usize, run: &mut Child) {
+    /// Waits until there is output of three epochs, with less than half of all rows; whether it
+    /// came to that.
+    fn wait_for_output(&self, run: &mut Child) -> bool {
+        let rows = self.expected().values().sum::<u64>();
         loop {
+            let ended = run.try_wait().unwrap().is_some();
             let there = fs::read_dir(self.path("out")).into_iter().flatten();
-            let parts = there
-                .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("part-"));
-            if parts.count() >= epochs {
-                return;
+            let parts: Vec<_> = there
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("part-"))
+                .collect();
+            if ended || parts.len() >= 3 {
+                let row_count = |path| fs::read_to_string(path).unwrap().lines().count() as u64;
+                let written: u64 = parts.iter().map(row_count).sum();
+                return written < rows / 2;
             }
-            let ended = run.try_wait().unwrap();
-            assert_eq!(ended, None, "the job ended before there was output of {epochs} epochs");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -572,12 +587,22 @@ impl Place {
     }
 }
 
+/// Sends a run the signal of this name.
+fn signal(run: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &run.id().to_string()]).status();
+    assert!(sent.unwrap().success(), "SIG{name} was not sent");
+}
+
 #[test]
 fn two_runs_of_one_job_at_once_are_one() {
-    let place = Place::with_much_input();
-    let mut older = place.long_run(&[]).spawn().unwrap();
-    place.wait_for_output(3, &mut older);
-    let newer = place.long_run(&["--workers", "2"]).output().unwrap();
+    let (place, older) = Place::with_paused_run();
+    let newer = place.long_run(&["--workers", "2"]).spawn().unwrap();
+    // The older one goes on when the newer has claimed its generation, whatever it was about to do.
+    while fs::read_dir(place.path("ck/wordcount/generations")).unwrap().count() < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal(&older, "CONT");
+    let newer = newer.wait_with_output().unwrap();
     let older = older.wait_with_output().unwrap();
     let text = stderr(&older);
     assert_eq!(older.status.code(), Some(1), "{text}");
@@ -592,11 +617,9 @@ fn two_runs_of_one_job_at_once_are_one() {
 
 #[test]
 fn regression_an_older_checkpoint_does_not_write_newer_output_again() {
-    let place = Place::with_much_input();
-    let mut run = place.long_run(&[]).spawn().unwrap();
-    place.wait_for_output(3, &mut run);
-    let interrupt = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    let (place, run) = Place::with_paused_run();
+    signal(&run, "INT");
+    signal(&run, "CONT");
     let stopped = run.wait_with_output().unwrap();
     assert!(stopped.status.success(), "{}", stderr(&stopped));
     let before = place.files();
