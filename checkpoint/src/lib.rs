@@ -75,6 +75,7 @@
 //! `dataflow/participant.rs` says what an operator does to take part; `keyed_fold.rs` of the engine
 //! is one that does. Design: `docs/store.md`, `docs/segment.md`, `ARCHITECTURE.md`.
 
+mod background;
 pub mod coordinator;
 pub mod dataflow;
 pub mod error;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::load::{index, read_groups, visible};
+use crate::background::pause_if_due;
 use crate::error::Result;
 use crate::metadata::SegmentMetadata;
 use crate::segment::{
@@ -92,6 +93,7 @@ async fn piece(
         for (group, chain) in read_chains(store, segments, indexes, first..last + 1).await? {
             for block in fold_group(&chain, Removed::Drop) {
                 writer.block(group, &block);
+                pause_if_due();
             }
             upload.write(writer.take_ready()).await?;
         }
@@ -174,6 +176,7 @@ pub(crate) async fn read_chains(
             let chain = chains.entry(group).or_default();
             chain.resize_with(at + 1, Vec::new);
             chain[at].push(EntryBlock::clone(block));
+            pause_if_due();
             Ok(())
         };
         for part in visible(segment, &segments[at + 1..], &groups) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
+use crate::background::yield_to_workers;
 use crate::time::Epoch;
 
 /// One runtime for the process, never shut down: a task may hold the last handle of a run, and a
@@ -22,24 +23,6 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         .build()
         .expect("the process can start two threads")
 });
-
-/// Lets workers go first. A thread that wakes up to compress would else take the core from a
-/// worker in the middle of a seal, and keep it until the next tick of the kernel's clock: ten
-/// milliseconds on many machines. Batch threads wait for the tick instead.
-fn yield_to_workers() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-            set_thread_priority_and_policy, thread_native_id,
-        };
-        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        let priority = ThreadPriority::Min;
-        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, batch) {
-            tracing::debug!(?error, "background threads may interrupt workers");
-        }
-    }
-}
 
 /// Runs the tasks of a run. The default is the threads of the process; clones are the same one.
 #[derive(Clone, Debug, Default)]

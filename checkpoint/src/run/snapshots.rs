@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Run;
 use super::bundles::{Bundle, Bundles, SMALL_BYTES_MAX};
+use crate::background::pause_if_due;
 use crate::error::{Error, Result};
 use crate::metadata::{SegmentKind, SegmentMetadata};
 use crate::planted::{self, Bug};
@@ -153,6 +154,7 @@ impl SegmentStream {
         let compressed = self.run.spawn_blocking(move || {
             for (group, block, _) in &blocks {
                 writer.block(*group, block);
+                pause_if_due();
             }
             let ready = writer.take_ready();
             (writer, ready, blocks)

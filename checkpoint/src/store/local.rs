@@ -17,6 +17,10 @@ use object_store::path::Path;
 use object_store::{Error, MultipartId, PutPayload, PutResult, Result};
 
 use super::upload::PART_BYTES;
+use crate::background::pause_if_due;
+
+/// Bytes that are written at one go: some 100 us.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// The [`MultipartStore`] of a directory.
 #[derive(Debug)]
@@ -72,7 +76,11 @@ impl MultipartStore for LocalParts {
         blocking(move || {
             let mut file = OpenOptions::new().write(true).open(staged)?;
             file.seek(SeekFrom::Start(position))?;
-            data.iter().try_for_each(|bytes| file.write_all(bytes))
+            for bytes in data.iter().flat_map(|bytes| bytes.chunks(WRITE_BYTES)) {
+                file.write_all(bytes)?;
+                pause_if_due();
+            }
+            Ok(())
         })
         .await?;
         Ok(PartId { content_id: part_idx.to_string() })
