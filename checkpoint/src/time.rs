@@ -3,6 +3,7 @@
 //! Nothing here knows timely; `dataflow/timestamp.rs` teaches [`Moment`] to be a timely timestamp.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,36 @@ pub struct EventTime(pub i64);
 impl EventTime {
     /// Before every event: the watermark of a source that has not said anything yet.
     pub const MIN: EventTime = EventTime(i64::MIN);
+
+    /// After every event: the watermark of what has ended.
+    pub const MAX: EventTime = EventTime(i64::MAX);
+
+    /// Later by `duration`, in whole milliseconds; at the most [`EventTime::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> EventTime {
+        EventTime(self.0.saturating_add_unsigned(millis(duration)))
+    }
+
+    /// Earlier by `duration`, in whole milliseconds; at the least [`EventTime::MIN`].
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> EventTime {
+        EventTime(self.0.saturating_sub_unsigned(millis(duration)))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since the Unix epoch, or the name of an end.
+impl fmt::Display for EventTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            EventTime::MIN => f.write_str("min"),
+            EventTime::MAX => f.write_str("max"),
+            EventTime(at) => write!(f, "{at}"),
+        }
+    }
 }
 
 impl Default for EventTime {

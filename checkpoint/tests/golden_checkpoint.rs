@@ -194,6 +194,7 @@ fn write(root: &Path) {
             split: json!("part 0"),
             offset: Some(json!(4711)),
             finished: false,
+            watermark: None,
         }],
         ..OperatorStateMetadata::default()
     };

@@ -83,6 +83,7 @@ fn metadata(segment: &SegmentSummary) -> CheckpointMetadata {
             split: json!({"path": "books/caf\u{e9}.txt", "glob": null}),
             offset: Some(json!({"byte": 123_456, "share": 0.1})),
             finished: false,
+            watermark: None,
         }],
         ..OperatorStateMetadata::default()
     };

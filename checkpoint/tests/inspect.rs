@@ -128,6 +128,7 @@ impl Made {
             split: serde_json::json!("a"),
             offset: Some(serde_json::json!(self.epoch)),
             finished: false,
+            watermark: None,
         };
         let operators = vec![
             OperatorStateMetadata {

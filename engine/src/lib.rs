@@ -39,6 +39,7 @@
 //! and others are in `highwater-connectors`.
 
 mod error;
+pub mod event_time;
 pub mod job;
 mod metrics;
 mod operators;
@@ -54,7 +55,7 @@ pub use error::{Error, Result};
 pub use highwater_checkpoint as checkpoint;
 pub use highwater_checkpoint::policy::{CheckpointMode, Retention};
 pub use highwater_checkpoint::run::Restore;
-pub use highwater_checkpoint::{BoxError, Epoch};
+pub use highwater_checkpoint::{BoxError, Epoch, EventTime};
 pub use job::{Job, JobArgs, RestartStrategy, Summary};
 pub use metrics::Metrics;
 pub use stream::{Aggregator, Data, Emit, Flow, Key, KeyedStream, Stream};

@@ -30,6 +30,7 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::BoxError;
+use crate::event_time::{Watermarks, WithWatermarks};
 
 /// What a job reads from.
 pub trait Source: Send + Sync + 'static {
@@ -66,6 +67,22 @@ pub trait Source: Send + Sync + 'static {
         split: &Self::Split,
         offset: Option<Self::Offset>,
     ) -> Result<Self::Reader, BoxError>;
+
+    /// How far event time has come, by what was read; none if records have no event times.
+    ///
+    /// *Default*: none. A program adds it to any source by
+    /// [`with_watermarks`](Source::with_watermarks).
+    fn watermarks(&self) -> Option<Watermarks<Self::Item>> {
+        None
+    }
+
+    /// The same source, with event time.
+    fn with_watermarks(self, watermarks: Watermarks<Self::Item>) -> WithWatermarks<Self>
+    where
+        Self: Sized,
+    {
+        WithWatermarks::new(self, watermarks)
+    }
 }
 
 /// A split and its name.

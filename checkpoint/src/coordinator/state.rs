@@ -10,7 +10,7 @@ use crate::metadata::{
 };
 use crate::policy::{CheckpointPolicy, ms};
 use crate::state::StateDigest;
-use crate::time::Epoch;
+use crate::time::{Epoch, EventTime};
 
 /// What does not change during a run.
 #[derive(Clone, Debug)]
@@ -122,6 +122,8 @@ struct Operator {
     entries: Option<u64>,
     /// That of the live entries, likewise.
     digest: Option<StateDigest>,
+    /// The watermark that it had acted on then; it only grows.
+    watermark: Option<EventTime>,
     /// Splits, committables and items as each worker last said.
     by_worker: BTreeMap<usize, OperatorStateMetadata>,
     folding: BTreeSet<String>,
@@ -139,6 +141,7 @@ impl Coordinator {
                 segments: state.segments.clone(),
                 entries: state.entries,
                 digest: state.digest,
+                watermark: state.watermark,
                 ..Operator::default()
             };
             (state.uid.clone(), operator)
@@ -561,6 +564,12 @@ impl Operator {
                 .flat_map(|state| state.committables.clone())
                 .collect(),
             items: self.by_worker.values().flat_map(|state| state.items.clone()).collect(),
+            watermark: self
+                .by_worker
+                .values()
+                .filter_map(|state| state.watermark)
+                .chain(self.watermark)
+                .max(),
         }
     }
 

@@ -452,6 +452,7 @@ fn sources_and_sinks_say_all_they_have_each_time() {
             split: "file".into(),
             offset: Some(offset.into()),
             finished: false,
+            watermark: None,
         };
         let state = OperatorStateMetadata {
             uid: "lines".into(),

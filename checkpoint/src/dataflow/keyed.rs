@@ -32,7 +32,7 @@ use crate::schema::Evolution;
 use crate::segment::EntryBlock;
 use crate::state::{Codec, KeyedTable, SealSlice, Verified};
 use crate::store::Load;
-use crate::time::{Epoch, EpochTime};
+use crate::time::{Epoch, EpochTime, EventTime};
 
 /// Work between two looks at the clock, in the table's units: about 60 us.
 const SLICE_WORK: usize = 4096;
@@ -51,6 +51,8 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     participant: Participant<T>,
     worker: usize,
     sealing: Option<Sealing>,
+    /// What the operator has acted on, if it acts on event time.
+    watermark: Option<EventTime>,
     /// Number of this operator among those with keyed state on this worker.
     number: usize,
     /// What is captured and not handed out.
@@ -90,13 +92,20 @@ where
         let run = participant.run();
         let (number, captured) = (run.join_bundles(worker), run.in_flight().held(0));
         let written = mpsc::channel();
-        KeyedState { table, participant, worker, sealing: None, number, captured, written }
+        let (sealing, watermark) = (None, None);
+        KeyedState { table, participant, worker, sealing, watermark, number, captured, written }
     }
 
     /// The entries.
     #[inline]
     pub fn table(&mut self) -> &mut KeyedTable<K, V, C> {
         &mut self.table
+    }
+
+    /// Notes the watermark that the operator has acted on, for checkpoints from the running epoch on:
+    /// who restores one goes on from there.
+    pub fn set_watermark(&mut self, watermark: EventTime) {
+        self.watermark = Some(watermark);
     }
 
     /// The running epoch.
@@ -166,7 +175,7 @@ where
         let size = StateSize { entries: self.table.len(), bytes: self.table.memory_bytes() as u64 };
         self.participant.run().status().state_of(self.participant.uid(), self.worker, size);
         if !self.participant.run().is_durable() {
-            let state = self.participant.state(|_| {});
+            let state = self.participant.state(|state| state.watermark = self.watermark);
             self.participant.submit(sealed, 0, async move { Ok(state) });
             return closed;
         }
@@ -189,7 +198,9 @@ where
     ) -> Snapshot {
         let run = Arc::clone(self.participant.run());
         let entries = self.table.len();
-        let state = self.participant.state(|state| state.entries = Some(entries));
+        let state = self.participant.state(|state| {
+            (state.entries, state.watermark) = (Some(entries), self.watermark);
+        });
         let owned = self.table.owned_groups();
         if owned.is_empty() {
             return run.spawn(async move { Ok(state) });

@@ -101,6 +101,10 @@ impl<T: Timestamp + EpochTime, I: Persist> NamedState for ListState<T, I> {
         self.participant.is_done()
     }
 
+    fn is_last_epoch(&self) -> bool {
+        self.participant.is_last_epoch()
+    }
+
     fn is_sealing(&self) -> bool {
         false
     }

@@ -28,6 +28,9 @@ pub trait NamedState {
     /// Whether the input has ended and its last epoch is sealed.
     fn is_done(&self) -> bool;
 
+    /// Whether the running epoch is known to be the last of the run.
+    fn is_last_epoch(&self) -> bool;
+
     /// Whether a seal is under way on the worker's thread: the next epoch cannot end before.
     fn is_sealing(&self) -> bool;
 
@@ -65,6 +68,9 @@ where
     }
     fn is_done(&self) -> bool {
         KeyedState::is_done(self)
+    }
+    fn is_last_epoch(&self) -> bool {
+        KeyedState::is_last_epoch(self)
     }
     fn is_sealing(&self) -> bool {
         KeyedState::is_sealing(self)
@@ -114,6 +120,11 @@ impl NamedStates {
     /// Whether the input has ended and its last epoch is sealed in all of them.
     pub fn is_done(&self) -> bool {
         self.states.iter().all(|state| state.borrow().is_done())
+    }
+
+    /// Whether the running epoch is known to be the last of the run, in all of them.
+    pub fn is_last_epoch(&self) -> bool {
+        self.states.iter().all(|state| state.borrow().is_last_epoch())
     }
 
     /// Ends the running epoch in all states if it has closed, as [`KeyedState::advance`] does.
@@ -188,6 +199,9 @@ mod tests {
         }
         fn is_done(&self) -> bool {
             false
+        }
+        fn is_last_epoch(&self) -> bool {
+            true
         }
         fn is_sealing(&self) -> bool {
             self.left > 0

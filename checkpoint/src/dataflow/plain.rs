@@ -242,6 +242,7 @@ impl<S: Serialize> Split<S> {
             split: serde_json::Value::Null,
             offset: Some(serde_json::to_value(&self.position)?),
             finished: self.finished,
+            watermark: None,
         })
     }
 }

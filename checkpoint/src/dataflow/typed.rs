@@ -11,9 +11,11 @@ use super::{Again, CheckpointScope, Closed, Joined, KeyedState, NamedState, stat
 use crate::error::BoxError;
 use crate::metadata::StateSchema;
 use crate::schema::Evolution;
-use crate::state::typed::{Element, Elements, Index, Persist, Retention, Sweep, Values};
+use crate::state::typed::{
+    Element, Elements, Index, Persist, Retention, Sweep, Timer, TimerQueue, Timers, Values,
+};
 use crate::state::{Codec, KeyGroups, KeyedTable};
-use crate::time::{Epoch, EpochTime};
+use crate::time::{Epoch, EpochTime, EventTime};
 
 /// The schema of keyed state of these types.
 pub fn keyed_schema<K, V, C: Codec<K> + Codec<V>>() -> StateSchema {
@@ -125,6 +127,51 @@ where
     }
 }
 
+/// Timers by key and tag, and the watermark that their operator has acted on.
+pub struct KeyedTimers<T: Timestamp, K, E, C> {
+    state: KeyedState<T, Element<K, E>, Timer, C>,
+    queue: TimerQueue,
+}
+
+impl<T, K, E, C> KeyedTimers<T, K, E, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    E: Persist + Hash + Eq + Clone,
+    C: Codec<Element<K, E>> + Codec<Timer> + 'static,
+{
+    /// As [`KeyedValues::declare`].
+    pub fn declare<'scope>(
+        checkpoints: &CheckpointScope<'scope, T>,
+        builder: &mut OperatorBuilder<'scope, T>,
+        named: (&str, &str),
+    ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, E, C> {
+        let empty = |groups, owned| KeyedTable::placed_by(groups, owned, Element::table_hash);
+        let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+        move |capabilities| KeyedTimers {
+            queue: Timers::queue_of(&table),
+            state: joined.keyed(capabilities, table),
+        }
+    }
+
+    /// The timers.
+    #[inline]
+    pub fn timers(&mut self) -> Timers<'_, K, E, C> {
+        Timers::new(self.state.table(), &mut self.queue)
+    }
+
+    /// As [`KeyedState::set_watermark`].
+    pub fn set_watermark(&mut self, watermark: EventTime) {
+        self.state.set_watermark(watermark);
+    }
+}
+
+impl<T: Timestamp, K, E, C> std::fmt::Debug for KeyedTimers<T, K, E, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedTimers").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 /// All but the sweep is what the keyed state does.
 macro_rules! as_keyed_state {
     () => {
@@ -140,6 +187,9 @@ macro_rules! as_keyed_state {
         fn is_done(&self) -> bool {
             self.state.is_done()
         }
+        fn is_last_epoch(&self) -> bool {
+            self.state.is_last_epoch()
+        }
         fn is_sealing(&self) -> bool {
             self.state.is_sealing()
         }
@@ -150,6 +200,16 @@ macro_rules! as_keyed_state {
             self.state.work()
         }
     };
+}
+
+impl<T, K, E, C> NamedState for KeyedTimers<T, K, E, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq + Clone,
+    E: Persist + Hash + Eq + Clone,
+    C: Codec<Element<K, E>> + Codec<Timer>,
+{
+    as_keyed_state!();
 }
 
 impl<T, K, V, M, C> NamedState for KeyedValues<T, K, V, M, C>

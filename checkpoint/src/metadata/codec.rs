@@ -178,6 +178,7 @@ pub(crate) mod tests {
                 split: json!({"path": "books/a.txt", "nested": {"z": 1, "a": [null, true]}}),
                 offset: Some(json!({"byte": u64::MAX, "ratio": 0.123_456_789_012_345_67})),
                 finished: false,
+                watermark: None,
             }],
             ..OperatorStateMetadata::default()
         };

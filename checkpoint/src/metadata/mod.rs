@@ -24,7 +24,7 @@ pub use reachability::{garbage, live_segments, segments_of_group};
 pub use schema::{Compatibility, JSON, StateSchema};
 
 use crate::state::StateDigest;
-use crate::time::Epoch;
+use crate::time::{Epoch, EventTime};
 
 /// Number of a completed checkpoint within its job: dense, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -155,6 +155,10 @@ pub struct OperatorStateMetadata {
     /// What an operator keeps without keys: the items of all workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<serde_json::Value>,
+    /// The watermark that the operator has acted on, the greatest of all workers'; none if it acts on
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<EventTime>,
 }
 
 /// Kind of an operator's state.
@@ -228,6 +232,9 @@ pub struct SplitMetadata {
     pub offset: Option<serde_json::Value>,
     /// Read to its end.
     pub finished: bool,
+    /// How far its event times have come; none if they say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<EventTime>,
 }
 
 /// What one worker's part of an operator says when its snapshot of an epoch is durable.

@@ -291,6 +291,20 @@ where
         }
     }
 
+    /// An entry whose key has this hash and for which `is_it` holds: for who has no key.
+    pub fn find_entry(&self, hash: u64, is_it: impl Fn(&K, &V) -> bool) -> Option<(&K, &V)> {
+        let table = &self.parts[self.parts.of_hash(hash)].entries;
+        // A table compares a part of the hash.
+        let is_entry = |entry: &Entry<K, V>| match entry {
+            Entry::Live { key, value, .. } => is_it(key, value) && self.placement.of(key) == hash,
+            Entry::Dead { .. } => false,
+        };
+        match table.get_bucket(table.find_bucket_index(within_part(hash), is_entry)?) {
+            Some(Entry::Live { key, value, .. }) => Some((key, value)),
+            _ => None,
+        }
+    }
+
     /// Applies `change` to the value of the key that has this hash and for which `is_key` holds, if
     /// it is there.
     pub fn change<R>(

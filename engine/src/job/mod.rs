@@ -34,6 +34,7 @@ use stop::Stop;
 use supervise::Supervisor;
 
 use crate::error::{Error, Result};
+use crate::event_time::Board;
 use crate::metrics::Metrics;
 use crate::stream::Flow;
 
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     /// Workers of this process that have built their dataflows.
     built: AtomicUsize,
     began_at: OnceLock<Instant>,
+    pub(crate) event_time: Board,
 }
 
 /// What the runs of a job in this process have done that are over.
@@ -67,7 +69,8 @@ struct SoFar {
 impl Shared {
     fn new(run: Arc<Run>, metrics: Arc<Metrics>, so_far: SoFar) -> Self {
         let (assignments, began_at) = (Mutex::default(), OnceLock::new());
-        Shared { run, metrics, so_far, assignments, built: AtomicUsize::new(0), began_at }
+        let (built, event_time) = (AtomicUsize::new(0), Board::default());
+        Shared { run, metrics, so_far, assignments, built, began_at, event_time }
     }
 
     /// When everything was done that has to be done before the first record, if it was.

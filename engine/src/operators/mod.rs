@@ -1,16 +1,19 @@
 //! The operators that take part in checkpoints, as timely sees them.
 
 mod broadcast;
+mod event_clock;
 mod for_each;
 mod keyed_fold;
 mod process;
 mod sink;
 mod source;
+mod split;
 
 pub(crate) use broadcast::with_broadcast;
+pub(crate) use event_clock::Due;
 pub(crate) use for_each::for_each;
 pub(crate) use keyed_fold::{Keyed, KeyedFold, keyed_fold};
-pub(crate) use process::{process, process_keyed};
+pub(crate) use process::{Now, TIMERS_AT_ONCE, Work, process_by_hash, process_here};
 pub(crate) use sink::sink;
 pub(crate) use source::source;
 

@@ -2,84 +2,93 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::{Again, Closed, NamedStates, Stash, frontier_epoch};
-use highwater_checkpoint::state::stable_hash;
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
-use timely::dataflow::operators::CapabilityTrait;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, CapabilityTrait};
 use timely::progress::frontier::AntichainRef;
 use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
+use super::event_clock::{Due, EventClock};
 use super::reschedule;
 use crate::error::Error;
-use crate::state::{At, Context, Declarations, OperatorStates, States};
-use crate::stream::{Data, Flow, Key, Output, Stream, to_first_output};
+use crate::state::{Declarations, Flush};
+use crate::stream::{Data, Flow, Output, to_first_output};
 
-/// Works on a batch at a time of day, and appends what is to be sent on.
-type Work<D, R> = Box<dyn FnMut(&mut Vec<D>, u64, &RefCell<Vec<R>>)>;
+/// Timers that fire before other operators get a turn.
+pub(crate) const TIMERS_AT_ONCE: usize = 4096;
 
-/// Adds an operator with state for each key.
-pub(crate) fn process_keyed<'scope, K, V, R, P>(
+/// What a function is called with: the times, and where what is to be sent on goes.
+pub(crate) struct Now<'a, R> {
+    pub(crate) now_ms: u64,
+    pub(crate) watermark: EventTime,
+    pub(crate) made: &'a RefCell<Vec<R>>,
+}
+
+/// The work of an operator.
+pub(crate) trait Work<D, R> {
+    /// Works on records.
+    fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<D>);
+
+    /// Whether it wants to know of watermarks and the time of day: else nothing that follows is
+    /// called.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// The watermark that the checkpoint says was acted on.
+    fn acted_on(&self) -> Option<EventTime> {
+        None
+    }
+
+    /// Does some of what is due; returns whether there is more of it.
+    fn due(&mut self, now: &Now<'_, R>, due: Due) -> bool {
+        let _ = (now, due);
+        false
+    }
+
+    /// Does some of what is due by the time of day; returns when to come again, if ever.
+    fn time_of_day(&mut self, now: &Now<'_, R>) -> Option<u64> {
+        let _ = now;
+        None
+    }
+}
+
+/// Adds an operator to which records go by the hash of their keys.
+pub(crate) fn process_by_hash<'scope, D: Data, R: 'static, W: Work<D, R> + 'static>(
+    flow: &Flow<'scope>,
     uid: &str,
-    stream: Stream<'scope, (K, V)>,
-    setup: impl FnOnce(&mut States<'_, '_, 'scope, K>) -> P,
-) -> Stream<'scope, R>
-where
-    K: Key,
-    V: Data,
-    R: 'static,
-    P: FnMut(&Context<'_, K, R>, V) + 'static,
-{
-    let flow = stream.flow().clone();
+    stream: StreamVec<'scope, Moment, D>,
+    hash: fn(&D) -> u64,
+    declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> W,
+) -> StreamVec<'scope, Moment, R> {
     let (key_groups, peers) = (flow.run().key_groups(), flow.scope().peers());
-    let route = move |(key, _): &(K, V)| {
-        key_groups.worker_of(key_groups.of_hash(stable_hash(key)), peers) as u64
-    };
-    let processed = build(&flow, uid, stream.into_timely(), Exchange::new(route), |declarations| {
-        let mut process = setup(&mut States::new(declarations));
-        Box::new(move |batch, now_ms, made| {
-            for (key, value) in batch.drain(..) {
-                let at = At { key: &key, hash: stable_hash(&key), now_ms };
-                process(&Context::new(at, made), value);
-            }
-        })
-    });
-    Stream::built(flow, processed)
+    let route =
+        move |record: &D| key_groups.worker_of(key_groups.of_hash(hash(record)), peers) as u64;
+    build(flow, uid, stream, Exchange::new(route), declare)
 }
 
-/// Adds an operator with state for each worker.
-pub(crate) fn process<'scope, T, R, P>(
+/// Adds an operator whose records stay on their workers.
+pub(crate) fn process_here<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
+    flow: &Flow<'scope>,
     uid: &str,
-    stream: Stream<'scope, T>,
-    setup: impl FnOnce(&mut OperatorStates<'_, '_, 'scope>) -> P,
-) -> Stream<'scope, R>
-where
-    T: 'static,
-    R: 'static,
-    P: FnMut(&Context<'_, (), R>, T) + 'static,
-{
-    let flow = stream.flow().clone();
-    let processed = build(&flow, uid, stream.into_timely(), Pipeline, |declarations| {
-        let mut process = setup(&mut OperatorStates::new(declarations));
-        Box::new(move |batch, now_ms, made| {
-            let at = At { key: &(), hash: 0, now_ms };
-            let context = Context::new(at, made);
-            batch.drain(..).for_each(|record| process(&context, record));
-        })
-    });
-    Stream::built(flow, processed)
+    stream: StreamVec<'scope, Moment, D>,
+    declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> W,
+) -> StreamVec<'scope, Moment, R> {
+    build(flow, uid, stream, Pipeline, declare)
 }
 
-fn build<'scope, D: 'static, R: 'static>(
+fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
     flow: &Flow<'scope>,
     uid: &str,
     stream: StreamVec<'scope, Moment, D>,
     pact: impl ParallelizationContract<Moment, Vec<D>>,
-    declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> Work<D, R>,
+    declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> W,
 ) -> StreamVec<'scope, Moment, R> {
     let mut builder = OperatorBuilder::new(format!("Process {uid}"), flow.scope());
     let (output, results) = builder.new_output_connection::<Vec<R>, _>([]);
@@ -87,17 +96,23 @@ fn build<'scope, D: 'static, R: 'static>(
     builder.set_notify_for(0, FrontierInterest::Always);
     let mut declarations = Declarations::new(flow, &mut builder, uid);
     let work = declare(&mut declarations);
-    let makes = declarations.finish();
+    let (makes, sides) = declarations.finish();
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {
         let states = makes.into_iter().map(|make| make(&capabilities)).collect();
+        let ports: Vec<usize> = sides.iter().map(|(port, _)| *port).collect();
+        let outputs = std::iter::once(&0).chain(&ports);
+        let held = outputs.map(|port| capabilities[*port].clone()).collect();
         drop(capabilities);
         let mut operator = Operator {
             states: NamedStates::new(states),
             stash: Stash::default(),
+            clock: work.is_timed().then(|| EventClock::new(held, work.acted_on())),
+            watermark: work.acted_on().unwrap_or(EventTime::MIN),
             work,
             output: Output::from(output),
+            sides: sides.into_iter().map(|(_, flush)| flush).collect(),
             made: RefCell::default(),
             now_ms: 0,
             waking_ms: None,
@@ -108,26 +123,47 @@ fn build<'scope, D: 'static, R: 'static>(
                 let epoch = capability.time().tick.epoch();
                 if operator.states.may_apply(epoch, operator.stash.first()) {
                     operator.apply(&capability, batch);
+                    for (side, port) in operator.sides.iter_mut().zip(&ports) {
+                        side.flush(|| capability.retain(*port));
+                    }
                 } else {
-                    operator.stash.push(capability.retain(0), batch);
+                    let sides = ports.iter().map(|port| capability.retain(*port)).collect();
+                    let mut parked = Parked { batch: std::mem::take(batch), sides };
+                    operator.stash.push(capability.retain(0), &mut parked);
                 }
             });
             match operator.advance(frontiers[0].frontier()) {
                 Ok(again) => reschedule(&activator, again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
             }
-            operator.sweep(&activator);
+            operator.by_time_of_day(&activator);
             !operator.states.is_done() && !run.control().is_over()
         }
     });
     results
 }
 
-struct Operator<D, R: 'static> {
+/// A batch that came before its epoch, with the capabilities of the side outputs.
+struct Parked<D> {
+    batch: Vec<D>,
+    sides: Vec<Capability<Moment>>,
+}
+
+impl<D> Default for Parked<D> {
+    fn default() -> Self {
+        Parked { batch: Vec::new(), sides: Vec::new() }
+    }
+}
+
+struct Operator<D, R: 'static, W> {
     states: NamedStates,
-    stash: Stash<Moment, Vec<D>>,
-    work: Work<D, R>,
+    stash: Stash<Moment, Parked<D>>,
+    work: W,
+    /// None if nothing is to be done when time passes.
+    clock: Option<EventClock>,
+    watermark: EventTime,
     output: Output<R>,
+    sides: Vec<Box<dyn Flush>>,
     made: RefCell<Vec<R>>,
     /// As read when the operator was scheduled.
     now_ms: u64,
@@ -135,26 +171,31 @@ struct Operator<D, R: 'static> {
     waking_ms: Option<u64>,
 }
 
-impl<D: 'static, R: 'static> Operator<D, R> {
+impl<D: 'static, R: 'static, W: Work<D, R>> Operator<D, R, W> {
     fn apply<C: CapabilityTrait<Moment>>(&mut self, capability: &C, batch: &mut Vec<D>) {
-        (self.work)(batch, self.now_ms, &self.made);
-        let made = self.made.get_mut();
-        if !made.is_empty() {
-            self.output.activate().session(capability).give_container(made);
-            made.clear();
-        }
+        let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
+        self.work.batch(&now, batch);
+        send(&mut self.output, &mut self.made, capability);
     }
 
     /// Goes on with whatever the frontier allows.
     fn advance(
         &mut self,
         frontier: AntichainRef<'_, Moment>,
-    ) -> std::result::Result<Again, highwater_checkpoint::BoxError> {
+    ) -> std::result::Result<Again, BoxError> {
         loop {
             while !self.states.is_full()
-                && let Some((capability, mut batch)) = self.stash.pop(self.states.running())
+                && let Some((capability, mut parked)) = self.stash.pop(self.states.running())
             {
-                self.apply(&capability, &mut batch);
+                self.apply(&capability, &mut parked.batch);
+                for (side, capability) in self.sides.iter_mut().zip(parked.sides) {
+                    side.flush(|| capability);
+                }
+            }
+            if self.event_time(frontier) {
+                // The epoch ends when everything that is due in it is said.
+                self.states.work()?;
+                return Ok(Again::Now);
             }
             let closed = self.states.advance(frontier_epoch(frontier), self.stash.first());
             if closed == Closed::No {
@@ -163,14 +204,66 @@ impl<D: 'static, R: 'static> Operator<D, R> {
         }
     }
 
-    /// Removes what has expired, and comes again for the rest.
-    fn sweep(&mut self, activator: &Activator) {
-        let Some(next_ms) = self.states.sweep(self.now_ms) else { return };
+    /// Does what is due by event time; returns whether there is more of it.
+    fn event_time(&mut self, frontier: AntichainRef<'_, Moment>) -> bool {
+        let Some(clock) = self.clock.as_mut().filter(|clock| !clock.is_over()) else {
+            if self.stash.first().is_none() {
+                let least = frontier.iter().map(|moment| moment.event).min();
+                self.watermark = self.watermark.max(least.unwrap_or(EventTime::MAX));
+            }
+            return false;
+        };
+        clock.follow(frontier, self.states.running());
+        if self.stash.first().is_some() || self.states.is_full() {
+            return false;
+        }
+        let Some(due) = clock.due(frontier, self.states.is_last_epoch()) else { return false };
+        self.watermark = due.watermark();
+        let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
+        let has_more = self.work.due(&now, due);
+        send(&mut self.output, &mut self.made, clock.capability(0));
+        for (at, side) in self.sides.iter_mut().enumerate() {
+            side.flush(|| clock.capability(at + 1).clone());
+        }
+        if !has_more {
+            clock.acted(due);
+        }
+        has_more
+    }
+
+    /// Does what is due by the time of day, and comes again for the rest.
+    fn by_time_of_day(&mut self, activator: &Activator) {
+        let mut next_ms = self.states.sweep(self.now_ms);
+        if let Some(clock) = self.clock.as_ref().filter(|clock| !clock.is_over())
+            && self.stash.first().is_none()
+            && !self.states.is_full()
+        {
+            let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
+            let due_ms = self.work.time_of_day(&now);
+            send(&mut self.output, &mut self.made, clock.capability(0));
+            for (at, side) in self.sides.iter_mut().enumerate() {
+                side.flush(|| clock.capability(at + 1).clone());
+            }
+            next_ms = [next_ms, due_ms].into_iter().flatten().min();
+        }
+        let Some(next_ms) = next_ms else { return };
         let is_asleep = self.waking_ms.is_none_or(|waking| waking <= self.now_ms);
         if is_asleep || self.waking_ms > Some(next_ms) {
             let pause = next_ms.saturating_sub(self.now_ms).max(1);
-            activator.activate_after(std::time::Duration::from_millis(pause));
+            activator.activate_after(Duration::from_millis(pause));
             self.waking_ms = Some(self.now_ms + pause);
         }
+    }
+}
+
+fn send<R: 'static, C: CapabilityTrait<Moment>>(
+    output: &mut Output<R>,
+    made: &mut RefCell<Vec<R>>,
+    capability: &C,
+) {
+    let made = made.get_mut();
+    if !made.is_empty() {
+        output.activate().session(capability).give_container(made);
+        made.clear();
     }
 }

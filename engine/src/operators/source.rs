@@ -9,6 +9,9 @@
 //!                          +--acks-->       offsets
 //! ```
 //!
+//! Its data capability has two coordinates: the step, by `begin`, and the event time, by the least of
+//! its splits' watermarks (`event_time/`).
+//!
 //! It keeps its data capability until `begin` ends, even when all its splits are finished: so the
 //! data of all sources ends in one epoch, the last, and what operators do at the end of their
 //! input is in one checkpoint or in none.
@@ -20,7 +23,7 @@ use highwater_checkpoint::dataflow::{Closed, Participant, Signal};
 use highwater_checkpoint::metadata::{SplitMetadata, StateSchema};
 use highwater_checkpoint::pacing::STEP_BYTES_MAX;
 use highwater_checkpoint::planted::{self, Bug};
-use highwater_checkpoint::{BoxError, Moment};
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -28,17 +31,19 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
+use super::split::Split;
 use crate::error::Error;
+use crate::event_time::{Standing, Watermarks};
 use crate::job::Shared;
 use crate::metrics::ProgressCell;
-use crate::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source, SplitReader};
+use crate::source::{NamedSplit, Progress, ReadLimit, ReadStatus, Source};
 use crate::stream::{Flow, Output};
 
 /// Bytes of records in a batch: what timely's own containers hold, and what stays in the cache.
 const BATCH_BYTES: usize = 8 << 10;
 
 /// Batches emitted in one scheduling, so that other operators get their turn.
-const BATCHES_AT_ONCE: usize = 32;
+const BATCHES_AT_ONCE: usize = 8;
 
 pub(crate) fn source<'scope, S: Source>(
     flow: &Flow<'scope>,
@@ -64,6 +69,7 @@ pub(crate) fn source<'scope, S: Source>(
         let participant = joined.participant(&capabilities);
         let exhausted = capabilities.swap_remove(1);
         let mut reading = Reading {
+            watermarks: source.watermarks(),
             source,
             participant,
             splits: None,
@@ -75,7 +81,12 @@ pub(crate) fn source<'scope, S: Source>(
             progress: shared.metrics.progress_cell(),
             shared: Arc::clone(&shared),
             place: (worker, workers),
+            now_ms: 0,
+            slowest: None,
         };
+        let timed = reading.watermarks.is_some();
+        let standing = if timed { Standing::At(EventTime::MIN) } else { Standing::Untimed };
+        shared.event_time.note(reading.participant.uid(), worker, standing);
         let (mut output, mut batch) = (Output::from(output), Vec::new());
         move |frontiers| {
             let _exhausted_output = &exhausted_output;
@@ -84,6 +95,7 @@ pub(crate) fn source<'scope, S: Source>(
             if control.has_failed() {
                 return false;
             }
+            reading.now_ms = shared.run.now_ms();
             let advanced = reading
                 .follow(frontiers[0].frontier().iter().min().copied())
                 .and_then(|()| reading.read(&mut output, &mut batch, &activator))
@@ -115,7 +127,7 @@ fn discover_at_setup<S: Source>(flow: &Flow<'_>, uid: &str, source: &Arc<S>) {
                 return Err(failed(format!("two splits have the id {id:?}").into()));
             }
             let split = serde_json::to_value(&split).map_err(|error| failed(error.into()))?;
-            all.push(SplitMetadata { id, split, offset: None, finished: false });
+            all.push(SplitMetadata { id, split, offset: None, finished: false, watermark: None });
         }
         shared.assign(&uid, all);
         Ok(())
@@ -127,19 +139,10 @@ fn named<S: Source>(split: &SplitMetadata) -> std::result::Result<NamedSplit<S::
     Ok(NamedSplit { id, split: serde_json::from_value(split.split.clone())? })
 }
 
-/// A split and how far it is read.
-struct Split<S: Source> {
-    metadata: SplitMetadata,
-    /// None until its turn comes, and when it is finished.
-    reader: Option<S::Reader>,
-    bytes_seen: u64,
-    skipped_seen: u64,
-    /// Of a split that is finished, and before it was opened.
-    progress: Option<Progress>,
-}
-
 struct Reading<S: Source> {
     source: Arc<S>,
+    /// None if records have no event times.
+    watermarks: Option<Watermarks<S::Item>>,
     participant: Participant<Moment>,
     /// None until the first epoch begins: before that nobody knows them.
     splits: Option<Vec<Split<S>>>,
@@ -152,6 +155,10 @@ struct Reading<S: Source> {
     shared: Arc<Shared>,
     /// The worker, of how many.
     place: (usize, usize),
+    /// As read when the operator was scheduled.
+    now_ms: u64,
+    /// The split that is furthest behind on all workers, if that matters.
+    slowest: Option<EventTime>,
 }
 
 impl<S: Source> Reading<S> {
@@ -184,9 +191,9 @@ impl<S: Source> Reading<S> {
             }
         }
         if let (Some(begun), Some(data)) = (begun, &mut self.data)
-            && begun != *data.time()
+            && begun.tick != data.time().tick
         {
-            data.downgrade(&begun);
+            data.downgrade(&Moment { tick: begun.tick, event: data.time().event });
             self.records_left = self.shared.run.control().budget();
             self.bytes_left = STEP_BYTES_MAX;
         }
@@ -197,14 +204,8 @@ impl<S: Source> Reading<S> {
         let (worker, workers) = self.place;
         let all = self.shared.assignment(self.participant.uid());
         let mine = all.into_iter().enumerate().filter(|(at, _)| at % workers == worker);
-        mine.map(|(_, metadata)| Split {
-            metadata,
-            reader: None,
-            bytes_seen: 0,
-            skipped_seen: 0,
-            progress: None,
-        })
-        .collect()
+        let now_ms = self.shared.run.now_ms();
+        mine.map(|(_, metadata)| Split::new(metadata, now_ms)).collect()
     }
 
     /// Emits what the budget allows and the splits have.
@@ -220,16 +221,11 @@ impl<S: Source> Reading<S> {
             return Ok(());
         }
         let batch_records = (BATCH_BYTES / size_of::<S::Item>().max(1)).clamp(16, 1024);
-        let mut idle: Option<Duration> = None;
-        let mut idle_splits = 0;
+        splits.iter_mut().for_each(|split| split.is_waiting = false);
+        let mut wake: Option<Duration> = None;
         for _ in 0..BATCHES_AT_ONCE {
-            let unfinished = splits.iter().filter(|split| !split.metadata.finished).count();
-            if unfinished == 0 {
+            if splits.iter().all(|split| split.metadata.finished) {
                 self.exhausted = None;
-                break;
-            }
-            if idle_splits >= unfinished {
-                activator.activate_after(idle.unwrap_or(super::SOON));
                 break;
             }
             if self.records_left == 0 || self.bytes_left == 0 {
@@ -237,7 +233,13 @@ impl<S: Source> Reading<S> {
                 control.budget_used_up();
                 break;
             }
-            let split = next_unfinished(splits, &mut self.turn);
+            let Some(split) = next(splits, &mut self.turn, self.watermarks.is_some()) else {
+                break;
+            };
+            if self.watermarks.as_ref().is_some_and(|w| is_ahead(w, split, self.slowest)) {
+                (split.is_waiting, wake) = (true, Some(super::SOON));
+                continue;
+            }
             let limit =
                 ReadLimit { records: batch_records.min(self.records_left), bytes: self.bytes_left };
             let (status, bytes, skipped) = split.read(&*self.source, limit, batch)?;
@@ -246,23 +248,29 @@ impl<S: Source> Reading<S> {
             self.records_left = self.records_left.saturating_sub(batch.len());
             self.bytes_left = self.bytes_left.saturating_sub(taken);
             if !batch.is_empty() {
+                if let Some(watermarks) = &self.watermarks {
+                    split.watermark.observe(watermarks.observe(batch), self.now_ms);
+                }
                 control.emitted();
                 output.activate().session(data).give_container(batch);
                 batch.clear();
             }
             match status {
-                ReadStatus::Ready => idle_splits = 0,
+                ReadStatus::Ready => {}
                 ReadStatus::Finished => split.finish()?,
                 ReadStatus::Idle { retry_after } => {
-                    idle_splits += 1;
-                    idle = Some(idle.map_or(retry_after, |idle| idle.min(retry_after)));
+                    split.is_waiting = true;
+                    wake = Some(wake.map_or(retry_after, |wake| wake.min(retry_after)));
                     self.turn += 1;
                 }
             }
         }
-        let has_more = idle_splits == 0 && splits.iter().any(|split| !split.metadata.finished);
-        if has_more && self.records_left > 0 && self.bytes_left > 0 {
-            activator.activate();
+        if splits.iter().any(Split::is_ready) {
+            if self.records_left > 0 && self.bytes_left > 0 {
+                activator.activate();
+            }
+        } else if let Some(wake) = wake {
+            activator.activate_after(wake);
         }
         self.progress.set(splits.iter().map(Split::progress).try_fold(
             Progress::default(),
@@ -271,68 +279,71 @@ impl<S: Source> Reading<S> {
                 Some(Progress { done: sum.done + done, total: sum.total + total })
             },
         ));
+        self.advance_event_time();
         Ok(())
+    }
+
+    /// Lets event time go on to where the splits are, or, with nothing to say, to where others are.
+    fn advance_event_time(&mut self) {
+        let (Some(splits), Some(data)) = (&self.splits, &mut self.data) else { return };
+        let board = &self.shared.event_time;
+        let standing = match &self.watermarks {
+            None => Standing::Untimed,
+            Some(watermarks) => standing(splits, watermarks, self.now_ms),
+        };
+        board.note(self.participant.uid(), self.place.0, standing);
+        let event = match standing {
+            Standing::At(at) => Some(at),
+            Standing::Idle | Standing::Finished | Standing::Untimed => board.of_others(),
+        };
+        if self.watermarks.as_ref().is_some_and(|watermarks| watermarks.drift_max.is_some()) {
+            self.slowest = board.of_source(self.participant.uid());
+        }
+        let Moment { tick, event: old } = *data.time();
+        if let Some(event) = event.filter(|event| *event > old) {
+            data.downgrade(&Moment { tick, event });
+        }
     }
 }
 
-/// The split at `turn`, or the next one after it that has more.
-fn next_unfinished<'a, S: Source>(
+/// The split to read next: that which is furthest behind in event time, or where there is none, one
+/// after the other. None if all wait.
+fn next<'a, S: Source>(
     splits: &'a mut [Split<S>],
     turn: &mut usize,
-) -> &'a mut Split<S> {
-    let count = splits.len();
-    while splits[*turn % count].metadata.finished {
-        *turn += 1;
+    has_event_time: bool,
+) -> Option<&'a mut Split<S>> {
+    if has_event_time {
+        let ready = splits.iter_mut().filter(|split| split.is_ready());
+        return ready.min_by_key(|split| split.watermark.or_min());
     }
-    *turn %= count;
-    &mut splits[*turn]
+    let count = splits.len();
+    let at = (0..count).map(|ahead| (*turn + ahead) % count).find(|at| splits[*at].is_ready())?;
+    *turn = at;
+    Some(&mut splits[at])
 }
 
-impl<S: Source> Split<S> {
-    /// Reads on, opening the split if it was not; returns bytes read and records skipped as well.
-    fn read(
-        &mut self,
-        source: &S,
-        limit: ReadLimit,
-        batch: &mut Vec<S::Item>,
-    ) -> std::result::Result<(ReadStatus, u64, u64), BoxError> {
-        let reader = if let Some(reader) = &mut self.reader {
-            reader
-        } else {
-            let split = serde_json::from_value(self.metadata.split.clone())?;
-            let offset = self.metadata.offset.clone().map(serde_json::from_value).transpose()?;
-            self.reader.insert(source.open(&split, offset)?)
-        };
-        let status = reader.read(limit, batch)?;
-        let (bytes, skipped) = (reader.bytes_read(), reader.skipped());
-        let new = (bytes - self.bytes_seen, skipped - self.skipped_seen);
-        (self.bytes_seen, self.skipped_seen) = (bytes, skipped);
-        Ok((status, new.0, new.1))
-    }
+/// Whether a split is further ahead of the slowest than it may be.
+fn is_ahead<S: Source>(
+    watermarks: &Watermarks<S::Item>,
+    split: &Split<S>,
+    slowest: Option<EventTime>,
+) -> bool {
+    let latest = watermarks.drift_max.zip(slowest).map(|(drift, at)| at.saturating_add(drift));
+    latest.is_some_and(|latest| split.watermark.or_min() > latest)
+}
 
-    /// Closes a split that is read to its end.
-    fn finish(&mut self) -> std::result::Result<(), BoxError> {
-        self.progress = self.progress();
-        self.metadata = self.snapshot()?;
-        self.metadata.finished = true;
-        self.reader = None;
-        Ok(())
+fn standing<S: Source>(
+    splits: &[Split<S>],
+    watermarks: &Watermarks<S::Item>,
+    now_ms: u64,
+) -> Standing {
+    let mut unfinished = splits.iter().filter(|split| !split.metadata.finished).peekable();
+    if unfinished.peek().is_none() {
+        return Standing::Finished;
     }
-
-    fn snapshot(&self) -> std::result::Result<SplitMetadata, BoxError> {
-        let mut metadata = self.metadata.clone();
-        if let Some(reader) = &self.reader {
-            metadata.offset = Some(serde_json::to_value(reader.offset())?);
-        }
-        Ok(metadata)
-    }
-
-    fn progress(&self) -> Option<Progress> {
-        match &self.reader {
-            Some(reader) => reader.progress(),
-            // Finished before this run began: nothing of it is to be read.
-            None if self.metadata.finished => Some(self.progress.unwrap_or_default()),
-            None => self.progress,
-        }
-    }
+    let awaited =
+        unfinished.filter(|split| !split.watermark.is_idle(watermarks.idle_after, now_ms));
+    let slowest = awaited.map(|split| split.watermark.or_min()).min();
+    slowest.map_or(Standing::Idle, Standing::At)
 }

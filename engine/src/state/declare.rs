@@ -5,16 +5,23 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::{
-    self, KeyedElements, KeyedValues, NamedState, Redistribution, list_schema, state_uid,
+    self, Delay, KeyedElements, KeyedTimers, KeyedValues, NamedState, Redistribution, list_schema,
+    state_uid,
 };
+use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::{Forever, Retention, Ttl};
+use highwater_checkpoint::{EventTime, Moment};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Antichain;
 
-use super::{AggregatingState, ListState, MapState, OperatorList, ReducingState, Slot, ValueState};
-use crate::stream::{Aggregator, Data, Flow, Key};
+use super::side_output::Flush;
+use super::{
+    AggregatingState, ListState, MapState, OperatorList, ReducingState, SideOutput, Slot,
+    ValueState,
+};
+use crate::stream::{Aggregator, Data, Flow, Key, Output, Stream};
 
 type Make = Box<dyn FnOnce(&[Capability<Moment>]) -> Rc<RefCell<dyn NamedState>>>;
 
@@ -24,6 +31,7 @@ pub(crate) struct Declarations<'a, 'scope> {
     builder: &'a mut OperatorBuilder<'scope, Moment>,
     uid: &'a str,
     makes: Vec<Make>,
+    sides: Vec<(usize, Box<dyn Flush>)>,
 }
 
 impl<'a, 'scope> Declarations<'a, 'scope> {
@@ -33,12 +41,38 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         uid: &'a str,
     ) -> Self {
         flow.checkpoints().own(uid);
-        Declarations { flow, builder, uid, makes: Vec::new() }
+        Declarations { flow, builder, uid, makes: Vec::new(), sides: Vec::new() }
     }
 
-    /// What makes the states, given the operator's capabilities.
-    pub(crate) fn finish(self) -> Vec<Make> {
-        self.makes
+    /// What makes the states, given the operator's capabilities, and the side outputs by port.
+    pub(crate) fn finish(self) -> (Vec<Make>, Vec<(usize, Box<dyn Flush>)>) {
+        (self.makes, self.sides)
+    }
+
+    fn side_output<S: 'static>(&mut self) -> (SideOutput<S>, Stream<'scope, S>) {
+        let port = self.builder.shape().outputs();
+        let inputs = self.builder.shape().inputs();
+        let connection = (0..inputs).map(|input| (input, Antichain::from_elem(Delay::default())));
+        let (output, stream) = self.builder.new_output_connection::<Vec<S>, _>(connection);
+        let (side, flush) = SideOutput::new(Output::from(output));
+        self.sides.push((port, flush));
+        (side, Stream::built(self.flow.clone(), stream))
+    }
+
+    pub(super) fn timers<K: Key, T: Data + Hash + Eq + Clone>(
+        &mut self,
+        name: &str,
+    ) -> Slot<KeyedTimers<Moment, K, T, Bincode>> {
+        let checkpoints = self.flow.checkpoints();
+        let make = KeyedTimers::declare(checkpoints, self.builder, (self.uid, name));
+        self.keep(make)
+    }
+
+    /// The watermark that the state `name` says was acted on before.
+    pub(super) fn acted_on(&self, name: &str) -> Option<EventTime> {
+        let uid = state_uid(self.uid, name);
+        let start = self.flow.run().start();
+        start.operators.iter().find(|state| state.uid == uid)?.watermark
     }
 
     fn keep<S, F>(&mut self, make: F) -> Slot<S>
@@ -75,6 +109,32 @@ pub struct States<'a, 'd, 'scope, K, M = Forever> {
 }
 
 impl<'a, 'd, 'scope, K: Key> States<'a, 'd, 'scope, K> {
+    pub(super) fn declarations(&mut self) -> &mut Declarations<'d, 'scope> {
+        self.declarations
+    }
+
+    /// Adds a stream of another type, beside that of the operator. The stream is returned with the
+    /// handle, for the program to take out of the closure.
+    ///
+    /// ```
+    /// # use highwater::prelude::*;
+    /// # use highwater::testing::{VecSource, collect};
+    /// let (even, odd) = collect(|flow| {
+    ///     let numbers = flow.source("numbers", VecSource::new([1u64, 2, 3, 4]));
+    ///     let mut odd = None;
+    ///     let even = numbers.key_by(|n| n % 2).process("parity", |state| {
+    ///         let (to_odd, stream) = state.side_output::<String>();
+    ///         odd = Some(stream);
+    ///         move |ctx, n| if n % 2 == 0 { ctx.emit(n) } else { to_odd.emit(format!("{n}!")) }
+    ///     });
+    ///     (even, odd.unwrap())
+    /// });
+    /// assert_eq!((even, odd), (vec![2, 4], vec!["1!".to_owned(), "3!".to_owned()]));
+    /// ```
+    pub fn side_output<S: 'static>(&mut self) -> (SideOutput<S>, Stream<'scope, S>) {
+        self.declarations.side_output()
+    }
+
     pub(crate) fn new(declarations: &'a mut Declarations<'d, 'scope>) -> Self {
         States { declarations, retention: Forever, key: PhantomData }
     }
@@ -176,6 +236,11 @@ pub struct OperatorStates<'a, 'd, 'scope> {
 impl<'a, 'd, 'scope> OperatorStates<'a, 'd, 'scope> {
     pub(crate) fn new(declarations: &'a mut Declarations<'d, 'scope>) -> Self {
         OperatorStates { declarations }
+    }
+
+    /// As [`States::side_output`].
+    pub fn side_output<S: 'static>(&mut self) -> (SideOutput<S>, Stream<'scope, S>) {
+        self.declarations.side_output()
     }
 
     /// Items that are dealt out to the workers in turn when a job is started again, with the same

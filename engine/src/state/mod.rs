@@ -13,6 +13,7 @@
 //! | [`MapState`] | values by another key, in its order | the elements that changed |
 //! | [`ReducingState`] | the values that were added, reduced to one | the one |
 //! | [`AggregatingState`] | an accumulator | the accumulator |
+//! | [`EventTimers`], [`Alarms`] | a time for each tag | the times that changed |
 //! | [`OperatorList`] | no key: some items on each worker | all items of the operator |
 //!
 //! Each keyed kind may have a [time to live](States::time_to_live). Reading returns clones; where
@@ -28,11 +29,18 @@ mod declare;
 mod list;
 mod map;
 mod operator_list;
+mod side_output;
+mod timed;
+mod timers;
 mod value;
 
 use std::cell::{OnceCell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
+
+use highwater_checkpoint::EventTime;
+
+use crate::operators::Now;
 
 pub(crate) use declare::Declarations;
 pub use declare::{OperatorStates, States};
@@ -43,6 +51,11 @@ pub use highwater_checkpoint::state::typed::{
 pub use list::ListState;
 pub use map::MapState;
 pub use operator_list::OperatorList;
+pub(crate) use side_output::Flush;
+pub use side_output::SideOutput;
+pub use timed::TimedStates;
+pub(crate) use timed::timed_work;
+pub use timers::{Alarms, Event, EventTimers};
 pub use value::{AggregatingState, ReducingState, ValueState};
 
 /// What the function of an operator is called with: the key that a record is of, and the way out.
@@ -51,12 +64,19 @@ pub use value::{AggregatingState, ReducingState, ValueState};
 #[derive(Debug)]
 pub struct Context<'a, K, R> {
     at: At<'a, K>,
+    watermark: EventTime,
     made: &'a RefCell<Vec<R>>,
 }
 
 impl<'a, K, R> Context<'a, K, R> {
-    pub(crate) fn new(at: At<'a, K>, made: &'a RefCell<Vec<R>>) -> Self {
-        Context { at, made }
+    pub(crate) fn new(key: &'a K, hash: u64, now: &Now<'a, R>) -> Self {
+        let at = At { key, hash, now_ms: now.now_ms };
+        Context { at, watermark: now.watermark, made: now.made }
+    }
+
+    /// The watermark of the operator: no record is expected whose event time is below it.
+    pub fn watermark(&self) -> EventTime {
+        self.watermark
     }
 
     /// The key of the record.

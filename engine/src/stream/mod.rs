@@ -15,6 +15,7 @@ pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
 pub use flow::Flow;
 pub(crate) use keyed::Keep;
 pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream};
+pub use process::Arrival;
 
 use std::cell::RefCell;
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use highwater_checkpoint::EventTime;
+use highwater_checkpoint::state::stable_hash;
+
 use super::{Data, Key, KeyedStream, Stream};
-use crate::operators;
-use crate::state::{BroadcastMap, Context, OperatorStates, States};
+use crate::operators::{self, Due, Now, Work};
+use crate::state::{BroadcastMap, Context, Event, OperatorStates, States, TimedStates, timed_work};
 
 impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     /// Works on the values of each key with a function and states of the program's own.
@@ -52,8 +55,130 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
         R: 'static,
         P: FnMut(&Context<'_, K, R>, V) + 'static,
     {
-        operators::process_keyed(uid, self.parts.pairs(), setup)
+        let stream = self.parts.pairs();
+        let flow = stream.flow().clone();
+        let processed =
+            operators::process_by_hash(&flow, uid, stream.into_timely(), hash_of, |d| {
+                Untimed(setup(&mut States::new(d)))
+            });
+        Stream::built(flow, processed)
     }
+
+    /// As [`process`](KeyedStream::process), with timers: the function is also called when one that
+    /// it has set is due, with the key of that.
+    ///
+    /// Timers are told apart by tags of the type `T`. A timer fires when the watermark has come to its
+    /// time; see [`EventTimers`](crate::state::EventTimers).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater::prelude::*;
+    /// use highwater::state::Event;
+    /// # use highwater::testing::{VecSource, collect_one};
+    ///
+    /// // Who has not come back for ten seconds has left.
+    /// let left = collect_one(|flow| {
+    ///     let clicks = [("ann", 1_000), ("bob", 2_000), ("ann", 9_000), ("bob", 30_000)];
+    ///     let clicks = clicks.map(|(user, at)| (user.to_owned(), EventTime(at)));
+    ///     let by_time = Watermarks::ascending(|(_, at): &(String, EventTime)| *at);
+    ///     let clicks = flow.source("clicks", VecSource::new(clicks).with_watermarks(by_time));
+    ///     clicks.keyed().process_timed("left", |state| {
+    ///         let leaves = state.event_timers();
+    ///         let left = |user: &String, at| format!("{user} left at {at}");
+    ///         move |ctx, event| match event {
+    ///             Event::Record(at) => {
+    ///                 // Watermarks come between batches: she may be back before it is noticed.
+    ///                 if let Some(due) = leaves.get(ctx, &()).filter(|due| *due <= at) {
+    ///                     ctx.emit(left(ctx.key(), due));
+    ///                 }
+    ///                 // Setting it again puts it off.
+    ///                 leaves.set(ctx, (), at.saturating_add(Duration::from_secs(10)));
+    ///             }
+    ///             Event::Timer { at, .. } => ctx.emit(left(ctx.key(), at)),
+    ///             Event::Alarm { .. } => {}
+    ///         }
+    ///     })
+    /// });
+    /// assert_eq!(left, ["bob left at 12000", "ann left at 19000", "bob left at 40000"]);
+    /// ```
+    pub fn process_timed<T, R, P>(
+        self,
+        uid: &str,
+        setup: impl FnOnce(&mut TimedStates<'_, '_, 'scope, K, T>) -> P,
+    ) -> Stream<'scope, R>
+    where
+        T: Data + Hash + Eq + Clone,
+        R: 'static,
+        P: FnMut(&Context<'_, K, R>, Event<V, T>) + 'static,
+    {
+        let stream = self.parts.pairs();
+        let flow = stream.flow().clone();
+        let processed =
+            operators::process_by_hash(&flow, uid, stream.into_timely(), hash_of, |d| {
+                timed_work(d, setup)
+            });
+        Stream::built(flow, processed)
+    }
+}
+
+fn hash_of<K: Key, V>((key, _): &(K, V)) -> u64 {
+    stable_hash(key)
+}
+
+/// A function that is called with records alone.
+struct Untimed<P>(P);
+
+impl<K: Key, V, R, P: FnMut(&Context<'_, K, R>, V)> Work<(K, V), R> for Untimed<P> {
+    fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<(K, V)>) {
+        for (key, value) in batch.drain(..) {
+            (self.0)(&Context::new(&key, stable_hash(&key), now), value);
+        }
+    }
+}
+
+/// A function that is called with records alone, which have no keys.
+struct Keyless<P>(P);
+
+impl<T, R, P: FnMut(&Context<'_, (), R>, T)> Work<T, R> for Keyless<P> {
+    fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<T>) {
+        let context = Context::new(&(), 0, now);
+        batch.drain(..).for_each(|record| (self.0)(&context, record));
+    }
+}
+
+/// A function that is called with records that have no keys, and with watermarks.
+struct Watermarked<P> {
+    process: P,
+    /// The watermark that it was called with last.
+    told: EventTime,
+}
+
+impl<T, R, P: FnMut(&Context<'_, (), R>, Arrival<T>)> Work<T, R> for Watermarked<P> {
+    fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<T>) {
+        let context = Context::new(&(), 0, now);
+        batch.drain(..).for_each(|record| (self.process)(&context, Arrival::Record(record)));
+    }
+
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    fn due(&mut self, now: &Now<'_, R>, _: Due) -> bool {
+        if now.watermark > self.told {
+            self.told = now.watermark;
+            (self.process)(&Context::new(&(), 0, now), Arrival::Watermark(now.watermark));
+        }
+        false
+    }
+}
+
+/// What an operator without keys is called with: see [`Stream::process_watermarks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival<T> {
+    /// A record has come.
+    Record(T),
+    /// The watermark has moved on: no record is expected whose event time is below it.
+    Watermark(EventTime),
 }
 
 impl<'scope, T: 'static> Stream<'scope, T> {
@@ -93,7 +218,54 @@ impl<'scope, T: 'static> Stream<'scope, T> {
         R: 'static,
         P: FnMut(&Context<'_, (), R>, T) + 'static,
     {
-        operators::process(uid, self, setup)
+        let flow = self.flow().clone();
+        let processed = operators::process_here(&flow, uid, self.into_timely(), |declarations| {
+            Keyless(setup(&mut OperatorStates::new(declarations)))
+        });
+        Stream::built(flow, processed)
+    }
+
+    /// As [`process`](Stream::process), called with watermarks as well: whenever the watermark moves on,
+    /// and with [`EventTime::MAX`] when the input ends. After a restore it is told anew.
+    ///
+    /// ```
+    /// use highwater::prelude::*;
+    /// use highwater::stream::Arrival;
+    /// # use highwater::testing::{VecSource, collect_one};
+    ///
+    /// // Records in the order of their event times.
+    /// let sorted = collect_one(|flow| {
+    ///     let by_time = Watermarks::bounded(std::time::Duration::from_millis(5), |at| EventTime(*at));
+    ///     let source = VecSource::new([3i64, 1, 2, 7, 5, 9]).with_watermarks(by_time);
+    ///     flow.source("times", source).process_watermarks("sort", |state| {
+    ///         let waiting = state.split_list::<i64>("waiting");
+    ///         move |ctx, arrival| waiting.with(|waiting| match arrival {
+    ///             Arrival::Record(at) => waiting.push(at),
+    ///             Arrival::Watermark(watermark) => {
+    ///                 waiting.sort();
+    ///                 let due = waiting.partition_point(|at| *at < watermark.0);
+    ///                 waiting.drain(..due).for_each(|at| ctx.emit(at));
+    ///             }
+    ///         })
+    ///     })
+    /// });
+    /// assert_eq!(sorted, [1, 2, 3, 5, 7, 9]);
+    /// ```
+    pub fn process_watermarks<R, P>(
+        self,
+        uid: &str,
+        setup: impl FnOnce(&mut OperatorStates<'_, '_, 'scope>) -> P,
+    ) -> Stream<'scope, R>
+    where
+        R: 'static,
+        P: FnMut(&Context<'_, (), R>, Arrival<T>) + 'static,
+    {
+        let flow = self.flow().clone();
+        let processed = operators::process_here(&flow, uid, self.into_timely(), |declarations| {
+            let process = setup(&mut OperatorStates::new(declarations));
+            Watermarked { process, told: EventTime::MIN }
+        });
+        Stream::built(flow, processed)
     }
 
     /// Works on records beside a map that all workers have whole: rules, rates, models.

@@ -4,6 +4,7 @@
 //! ```text
 //!   value, reducing, aggregating    K            -> stored V          Values
 //!   map, list                       K, element   -> stored V          Elements, with an Index by K
+//!   timers                          K, tag       -> time              Timers, with a TimerQueue
 //!
 //!   stored: V alone, or V and when it was last used if it has a time to live (Retention)
 //! ```
@@ -22,6 +23,8 @@ mod retention;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod timer_queue;
+mod timers;
 mod values;
 
 pub use broadcast::BroadcastMap;
@@ -29,6 +32,8 @@ pub use element::{Element, Position};
 pub use elements::{Elements, Index};
 pub use retention::{Forever, Persist, Plain, Retention, Stored, Timed, Ttl, TtlRefresh};
 pub use sweep::Sweep;
+pub use timer_queue::TimerQueue;
+pub use timers::{Timer, Timers};
 pub use values::Values;
 
 /// The key that is worked on, and when.
