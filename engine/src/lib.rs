@@ -38,6 +38,7 @@
 //! Sources and sinks of your own implement [`source::Source`] and [`sink::Sink`]; those for files
 //! and others are in `highwater-connectors`.
 
+mod async_map;
 mod error;
 pub mod event_time;
 pub mod job;
@@ -51,6 +52,7 @@ pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use async_map::AsyncOptions;
 pub use error::{Error, Result};
 pub use highwater_checkpoint as checkpoint;
 pub use highwater_checkpoint::policy::{CheckpointMode, Retention};

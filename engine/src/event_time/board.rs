@@ -13,10 +13,10 @@ use highwater_checkpoint::EventTime;
 pub(crate) enum Standing {
     /// Its slowest split is here.
     At(EventTime),
-    /// All of its splits that are not finished are idle.
-    Idle,
-    /// Nothing will come.
-    Finished,
+    /// All of its splits that are not finished are idle; so far had it come.
+    Idle(EventTime),
+    /// Nothing will come; so far had it come.
+    Finished(EventTime),
     /// It says nothing of event time, ever.
     Untimed,
 }
@@ -37,17 +37,22 @@ impl Board {
         }
     }
 
-    /// What those that have nothing to say follow: the slowest of the others; the end of time if all
-    /// that have event time are finished; none if that is not known.
+    /// What those that have nothing to say follow: the slowest of the others. If nobody is waited for,
+    /// where the furthest had come; the end of time if all that have event time are finished.
     pub(crate) fn of_others(&self) -> Option<EventTime> {
         let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut timed = standings.values().filter(|standing| **standing != Standing::Untimed);
-        let at = timed.clone().filter_map(|standing| match standing {
-            Standing::At(at) => Some(*at),
-            _ => None,
-        });
-        let is_over = timed.clone().next().is_some() && timed.all(|s| *s == Standing::Finished);
-        at.min().or(is_over.then_some(EventTime::MAX))
+        let (mut slowest, mut furthest, mut is_over) = (None, None, true);
+        for standing in standings.values() {
+            match *standing {
+                Standing::At(at) => {
+                    slowest = Some(slowest.map_or(at, |least: EventTime| least.min(at)));
+                }
+                Standing::Idle(at) => (furthest, is_over) = (furthest.max(Some(at)), false),
+                Standing::Finished(at) => furthest = furthest.max(Some(at)),
+                Standing::Untimed => {}
+            }
+        }
+        slowest.or(if is_over { furthest.and(Some(EventTime::MAX)) } else { furthest })
     }
 
     /// The slowest split of source `uid` on all workers, of those that are waited for.
@@ -77,12 +82,13 @@ mod tests {
         board.note("asks", 0, Standing::At(EventTime(9)));
         assert_eq!(board.of_others(), Some(EventTime(3)));
         assert_eq!(board.of_source("asks"), Some(EventTime(9)));
-        board.note("bids", 1, Standing::Idle);
+        board.note("bids", 1, Standing::Idle(EventTime(4)));
         assert_eq!(board.of_others(), Some(EventTime(5)));
-        board.note("bids", 0, Standing::Finished);
-        board.note("asks", 0, Standing::Finished);
-        assert_eq!(board.of_others(), None);
-        board.note("bids", 1, Standing::Finished);
+        board.note("bids", 0, Standing::Finished(EventTime(6)));
+        assert_eq!(board.of_others(), Some(EventTime(9)));
+        board.note("asks", 0, Standing::Finished(EventTime(10)));
+        assert_eq!(board.of_others(), Some(EventTime(10)), "of those that are not waited for");
+        board.note("bids", 1, Standing::Finished(EventTime(4)));
         assert_eq!(board.of_others(), Some(EventTime::MAX));
     }
 }

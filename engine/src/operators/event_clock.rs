@@ -92,14 +92,42 @@ impl EventClock {
 
     /// Follows the steps of the input, within the running epoch.
     pub(crate) fn follow(&mut self, frontier: AntichainRef<'_, Moment>, running: Epoch) {
-        let last = Tick::new(running, u32::MAX);
         let least = frontier.iter().map(|moment| moment.tick).min();
-        let tick = least.unwrap_or(last).min(last).max(Tick::new(running, 0));
         for held in &mut self.held {
             let Moment { tick: old, event } = *held.time();
+            let tick = tick_within(running, least, old);
             if tick > old {
                 held.downgrade(&Moment { tick, event });
             }
         }
+    }
+}
+
+/// Where a capability at `old` may go, with an input at `least`, without leaving the `running` epoch:
+/// not beyond steps that have been, for who goes round a loop must be within the epoch as well.
+pub(crate) fn tick_within(running: Epoch, least: Option<Tick>, old: Tick) -> Tick {
+    let least = least.filter(|least| least.epoch() <= running).unwrap_or(old);
+    // An operator without state has no epochs of its own.
+    let first = if running == NO_EPOCH { least } else { Tick::new(running, 0) };
+    least.max(first).max(old)
+}
+
+/// What [`NamedStates::running`](highwater_checkpoint::dataflow::NamedStates::running) says of no states.
+const NO_EPOCH: Epoch = Epoch(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_stays_in_the_running_epoch() {
+        let tick = |epoch, step| Tick::new(Epoch(epoch), step);
+        assert_eq!(tick_within(Epoch(3), Some(tick(3, 7)), tick(3, 5)), tick(3, 7));
+        assert_eq!(tick_within(Epoch(3), Some(tick(4, 0)), tick(3, 5)), tick(3, 5));
+        assert_eq!(tick_within(Epoch(4), Some(tick(4, 2)), tick(3, 5)), tick(4, 2));
+        assert_eq!(tick_within(Epoch(4), Some(tick(9, 2)), tick(3, 5)), tick(4, 0));
+        assert_eq!(tick_within(Epoch(4), None, tick(3, 5)), tick(4, 0));
+        assert_eq!(tick_within(NO_EPOCH, Some(tick(9, 2)), tick(3, 5)), tick(9, 2));
+        assert_eq!(tick_within(NO_EPOCH, None, tick(3, 5)), tick(3, 5));
     }
 }

@@ -119,6 +119,9 @@ where
     let mut input = builder.new_input_connection(stream, Exchange::new(route), to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
     let Keep { emit, evolution, .. } = keep;
+    if emit == Emit::AtEnd {
+        flow.not_within_loop(uid, "the end of the input");
+    }
     let schema = StateSchema::keyed::<K, A, C>(&evolution);
     let joined = flow.checkpoints().join(&mut builder, uid, schema);
     let table = flow.checkpoints().load_evolved::<K, A, C>(uid, &evolution);

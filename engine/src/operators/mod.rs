@@ -1,14 +1,17 @@
 //! The operators that take part in checkpoints, as timely sees them.
 
+mod async_map;
 mod broadcast;
 mod event_clock;
 mod for_each;
 mod keyed_fold;
 mod process;
+mod requests;
 mod sink;
 mod source;
 mod split;
 
+pub(crate) use async_map::map_async;
 pub(crate) use broadcast::with_broadcast;
 pub(crate) use event_clock::Due;
 pub(crate) use for_each::for_each;

@@ -24,6 +24,7 @@ use crate::stream::{Data, Flow, Output, to_first_output};
 pub(crate) const TIMERS_AT_ONCE: usize = 4096;
 
 /// What a function is called with: the times, and where what is to be sent on goes.
+#[expect(clippy::struct_field_names, reason = "is called so everywhere")]
 pub(crate) struct Now<'a, R> {
     pub(crate) now_ms: u64,
     pub(crate) watermark: EventTime,
@@ -97,6 +98,9 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
     let mut declarations = Declarations::new(flow, &mut builder, uid);
     let work = declare(&mut declarations);
     let (makes, sides) = declarations.finish();
+    if work.is_timed() {
+        flow.not_within_loop(uid, "event time");
+    }
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let (run, uid) = (Arc::clone(flow.run()), uid.to_owned());
     builder.build_reschedule(move |capabilities| {

@@ -221,7 +221,9 @@ impl<S: Source> Reading<S> {
             return Ok(());
         }
         let batch_records = (BATCH_BYTES / size_of::<S::Item>().max(1)).clamp(16, 1024);
-        splits.iter_mut().for_each(|split| split.is_waiting = false);
+        for split in splits.iter_mut() {
+            split.is_waiting = false;
+        }
         let mut wake: Option<Duration> = None;
         for _ in 0..BATCHES_AT_ONCE {
             if splits.iter().all(|split| split.metadata.finished) {
@@ -294,7 +296,7 @@ impl<S: Source> Reading<S> {
         board.note(self.participant.uid(), self.place.0, standing);
         let event = match standing {
             Standing::At(at) => Some(at),
-            Standing::Idle | Standing::Finished | Standing::Untimed => board.of_others(),
+            Standing::Idle(_) | Standing::Finished(_) | Standing::Untimed => board.of_others(),
         };
         if self.watermarks.as_ref().is_some_and(|watermarks| watermarks.drift_max.is_some()) {
             self.slowest = board.of_source(self.participant.uid());
@@ -338,12 +340,14 @@ fn standing<S: Source>(
     watermarks: &Watermarks<S::Item>,
     now_ms: u64,
 ) -> Standing {
+    let furthest = splits.iter().map(|split| split.watermark.or_min()).max();
+    let furthest = furthest.unwrap_or(EventTime::MIN);
     let mut unfinished = splits.iter().filter(|split| !split.metadata.finished).peekable();
     if unfinished.peek().is_none() {
-        return Standing::Finished;
+        return Standing::Finished(furthest);
     }
-    let awaited =
-        unfinished.filter(|split| !split.watermark.is_idle(watermarks.idle_after, now_ms));
+    let pause = watermarks.idle_after;
+    let awaited = unfinished.filter(|split| !split.watermark.is_idle(pause, now_ms));
     let slowest = awaited.map(|split| split.watermark.or_min()).min();
-    slowest.map_or(Standing::Idle, Standing::At)
+    slowest.map_or(Standing::Idle(furthest), Standing::At)
 }

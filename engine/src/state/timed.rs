@@ -116,8 +116,9 @@ where
     fn due(&mut self, now: &Now<'_, R>, due: Due) -> bool {
         let Some(timers) = &self.timers else { return false };
         let until = match due {
-            Due::Until(at) => at,
-            Due::End => {
+            Due::Until(at) if at < EventTime::MAX => at,
+            // What is set meanwhile for later than that would never come to an end.
+            Due::Until(_) | Due::End => {
                 let latest = || timers.with(|state| state.timers().latest());
                 *self.end.get_or_insert_with(|| latest().unwrap_or(EventTime::MIN))
             }

@@ -1,6 +1,6 @@
 //! The dataflow under construction on one worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +32,10 @@ struct Inner<'scope> {
     setup: RefCell<Vec<Setup>>,
     setup_last: RefCell<Vec<Setup>>,
     sinks: RefCell<usize>,
+    /// Loops whose bodies are being built.
+    loops: Cell<usize>,
+    /// The first thing that the program asked for and cannot have.
+    refused: RefCell<Option<Error>>,
 }
 
 impl<'scope> Flow<'scope> {
@@ -43,6 +47,8 @@ impl<'scope> Flow<'scope> {
             setup: RefCell::default(),
             setup_last: RefCell::default(),
             sinks: RefCell::default(),
+            loops: Cell::default(),
+            refused: RefCell::default(),
         };
         Flow { inner: Rc::new(inner) }
     }
@@ -99,6 +105,30 @@ impl<'scope> Flow<'scope> {
         *self.inner.sinks.borrow_mut() += 1;
     }
 
+    /// Notes that the program asks for what it cannot have. The construction goes on, and then the job's
+    /// `run` returns the first of these.
+    pub(crate) fn refuse(&self, reason: String) {
+        self.inner.refused.borrow_mut().get_or_insert(Error::Invalid(reason));
+    }
+
+    /// Builds the body of a loop.
+    pub(crate) fn within_loop<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.inner.loops.set(self.inner.loops.get() + 1);
+        let built = body();
+        self.inner.loops.set(self.inner.loops.get() - 1);
+        built
+    }
+
+    /// Refuses an operator that waits for `what` within a loop, where it would wait for itself.
+    pub(crate) fn not_within_loop(&self, uid: &str, what: &str) {
+        if self.inner.loops.get() > 0 {
+            self.refuse(format!(
+                "operator {uid:?} waits for {what}, and within a loop it would wait for itself: put it \
+                 before the loop or after it"
+            ));
+        }
+    }
+
     /// Ends the construction; what is returned is to be done on worker 0 before the first record.
     pub(crate) fn finish(self) -> Result<Vec<Setup>> {
         let Ok(inner) = Rc::try_unwrap(self.inner) else {
@@ -111,6 +141,9 @@ impl<'scope> Flow<'scope> {
                 "the dataflow has no sink: end at least one stream with `sink` or `for_each`"
                     .to_owned(),
             ));
+        }
+        if let Some(refused) = inner.refused.into_inner() {
+            return Err(refused);
         }
         inner.checkpoints.finish()?;
         let (mut setup, last) = (inner.setup.into_inner(), inner.setup_last.into_inner());

@@ -3,9 +3,11 @@
 //! A [`Stream`] is consumed by what is done with it; `clone` makes a second consumer. Nothing that
 //! does not end in a sink is run.
 
+mod async_map;
 mod chain;
 mod exchange;
 mod flow;
+mod iterate;
 mod keyed;
 mod output;
 mod process;

@@ -1,11 +1,12 @@
-//! The job that is simulated, as a seed shapes it: sources with several splits, a union, keyed
-//! operators in a row and one that removes, four sinks.
+//! The job that is simulated, as a seed shapes it: sources with several splits and event time, a
+//! union, keyed operators in a row, one that removes and one with timers, five sinks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::checkpoint::state::KeyGroups;
 use highwater::prelude::*;
+use highwater::state::{Context, Event, TimedStates};
 use highwater::stream::Flow;
 
 use super::chance::Dice;
@@ -23,6 +24,7 @@ pub(crate) struct Shape {
     /// Of the second keyed operator, if there is one.
     pub second: Option<Emit>,
     pub toggles: bool,
+    pub buckets: bool,
     pub key_groups: KeyGroups,
     pub interval: Duration,
     pub retain: usize,
@@ -53,6 +55,7 @@ impl Shape {
             first: dice.one_of(&EMITS),
             second: dice.percent(60).then(|| dice.one_of(&EMITS)),
             toggles: dice.percent(60),
+            buckets: dice.percent(60),
             // With many groups a seal takes several slices, and records come in between.
             key_groups: KeyGroups::new(dice.one_of(&[8, 128, 1024])).unwrap(),
             interval: Duration::from_millis(dice.one_of(&[2, 5, 20, 60])),
@@ -69,30 +72,72 @@ impl Shape {
 pub(crate) struct Targets {
     pub all: Target<Record>,
     pub toggled: Target<u64>,
+    pub buckets: Target<Bucket>,
     pub firsts: Target<(u64, u64)>,
     pub seconds: Target<(u64, (u64, u64))>,
 }
 
 impl Targets {
     pub(crate) fn new() -> Targets {
-        let (all, toggled) = (Target::new(), Target::new());
-        Targets { all, toggled, firsts: Target::new(), seconds: Target::new() }
+        let (all, toggled, buckets) = (Target::new(), Target::new(), Target::new());
+        Targets { all, toggled, buckets, firsts: Target::new(), seconds: Target::new() }
     }
 
     pub(crate) fn breaches(&self) -> Vec<String> {
-        let Targets { all, toggled, firsts, seconds } = self;
-        [all.breaches(), toggled.breaches(), firsts.breaches(), seconds.breaches()].concat()
+        let Targets { all, toggled, buckets, firsts, seconds } = self;
+        let counts = [firsts.breaches(), seconds.breaches()].concat();
+        [all.breaches(), toggled.breaches(), buckets.breaches(), counts].concat()
+    }
+}
+
+/// A key, the number of a time span, and how many records of the key have their event times in it.
+pub(crate) type Bucket = (u64, i64, u64);
+
+/// Records of a split are out of order by less than this.
+const DISORDER_MS: u64 = 30;
+
+pub(crate) const BUCKET_MS: i64 = 50;
+
+/// The event time of a record.
+pub(crate) fn time_of(serial: u64) -> EventTime {
+    EventTime((serial * 10 + serial * 7919 % DISORDER_MS) as i64 - 500)
+}
+
+/// Counts the records of each bucket, and says how many there were when it is over.
+fn fill(
+    state: &mut TimedStates<'_, '_, '_, u64, i64>,
+) -> impl FnMut(&Context<'_, u64, Bucket>, Event<Record, i64>) + use<> {
+    let (counts, ends) = (state.map::<i64, u64>("counts"), state.event_timers());
+    move |ctx, event| match event {
+        Event::Record((_, serial)) => {
+            let bucket = time_of(serial).0.div_euclid(BUCKET_MS);
+            counts.update(ctx, bucket, |count| *count += 1);
+            ends.set(ctx, bucket, EventTime((bucket + 1) * BUCKET_MS));
+        }
+        Event::Timer { tag, .. } => {
+            let count = counts.remove(ctx, &tag).unwrap_or_default();
+            ctx.emit((*ctx.key(), tag, count));
+        }
+        Event::Alarm { .. } => unreachable!("none is set"),
     }
 }
 
 pub(crate) fn build(flow: &Flow<'_>, shape: &Shape, targets: &Targets, fate: &Fate, dice: &Dice) {
-    let source = |splits| Trickle { splits: Arc::clone(splits), dice: dice.clone() };
+    let source = |splits| {
+        let disorder = Duration::from_millis(DISORDER_MS);
+        let watermarks = Watermarks::bounded(disorder, |(_, serial): &Record| time_of(*serial));
+        Trickle { splits: Arc::clone(splits), dice: dice.clone() }.with_watermarks(watermarks)
+    };
     let left = flow.source("left", source(&shape.left));
     let all = left.union(flow.source("right", source(&shape.right)));
     all.clone().sink("all", targets.all.sink(fate));
     if shape.toggles {
         let keys = all.clone().map(|(key, _)| key);
         toggle(flow, "toggle", keys).sink("toggled", targets.toggled.sink(fate));
+    }
+    if shape.buckets {
+        let by_key = all.clone().key_by(|(key, _)| *key);
+        by_key.process_timed("fill", fill).sink("buckets", targets.buckets.sink(fate));
     }
     let firsts = all.key_by(|(key, _)| *key).emit(shape.first).count("first");
     let Some(emit) = shape.second else {

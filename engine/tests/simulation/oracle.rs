@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use highwater::prelude::*;
 
-use super::job::{Shape, Targets};
+use super::job::{BUCKET_MS, Shape, Targets, time_of};
 
 /// What is wrong with the output of a job that has finished.
 pub(crate) fn complaint(shape: &Shape, targets: &Targets) -> Option<String> {
@@ -32,6 +32,17 @@ pub(crate) fn complaint(shape: &Shape, targets: &Targets) -> Option<String> {
         let halves: BTreeMap<_, _> = halves.filter(|(_, half)| *half > 0).collect();
         if toggled != halves {
             return differs("toggled", format!("{toggled:?}"), format!("{halves:?}"));
+        }
+    }
+    if shape.buckets {
+        let mut right = BTreeMap::<(u64, i64), u64>::new();
+        for (key, serial) in &input {
+            *right.entry((*key, time_of(*serial).0.div_euclid(BUCKET_MS))).or_default() += 1;
+        }
+        let mut buckets = targets.buckets.records();
+        buckets.sort_unstable();
+        if !buckets.iter().copied().eq(right.iter().map(|((key, at), n)| (*key, *at, *n))) {
+            return differs("buckets", format!("{buckets:?}"), format!("{right:?}"));
         }
     }
     let firsts = targets.firsts.records();
