@@ -57,28 +57,65 @@ fn compare(args: &Args) -> Result<()> {
         bytes as f64 / 1e6,
         entries as f64 / 1e6
     );
+    let workers = args.workers;
     let (mut restored, mut one, mut many) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..args.rounds {
-        restored.push(keys as f64 / restore(args.workers, folder.path())?.as_secs_f64() / 1e6);
-        one.push(entries as f64 / plain_loop(folder.path(), &segments, 1)?.as_secs_f64() / 1e6);
-        let plain = plain_loop(folder.path(), &segments, args.workers)?;
-        many.push(entries as f64 / plain.as_secs_f64() / 1e6);
+        restored.push(restore(workers, folder.path())?);
+        one.push(plain_loop(folder.path(), &segments, 1)?);
+        many.push(plain_loop(folder.path(), &segments, workers)?);
         eprintln!(
-            "round {round}: restored {:.1} M/s, plain loop {:.1}, in {} threads {:.1}",
-            restored[round], one[round], args.workers, many[round]
+            "round {round}: restored in {}, plain loop {}, in {workers} threads {}",
+            restored[round], one[round], many[round]
         );
     }
-    let time = args.keys as f64 / median(&restored);
+    let time = |took: &[Took]| median(&took.iter().map(|took| took.wall).collect::<Vec<_>>());
+    let say = |what: &str, took: &[Took]| {
+        let (wall, cpu): (Vec<_>, Vec<_>) = took.iter().map(|took| (took.wall, took.cpu)).unzip();
+        let (wall_time, cpu) = (spread(&wall, 3), spread(&cpu, 3));
+        let million = keys as f64 / median(&wall) / 1e6;
+        println!("{what:<28}{wall_time} s, CPU {cpu} s: {million:.1} M keys/s");
+    };
+    say(&format!("restored by {workers} workers"), &restored);
+    say("plain loop, one thread", &one);
+    say(&format!("plain loop, {workers} threads"), &many);
     println!(
-        "restored by {} workers       {} M/s: {time:.2} s",
-        args.workers,
-        spread(&restored, 1)
+        "time of the loop / time of the restore: one thread {:.2}, {workers} threads {:.2}",
+        time(&one) / time(&restored),
+        time(&many) / time(&restored)
     );
-    println!("plain loop, one thread      {} M/s", spread(&one, 1));
-    println!("plain loop, {} threads       {} M/s", args.workers, spread(&many, 1));
-    let (to_one, to_many) = (median(&restored) / median(&one), median(&restored) / median(&many));
-    println!("ratio to one thread {to_one:.2}, to as many threads as workers {to_many:.2}");
     rescale(folder.path())
+}
+
+/// How long something took, in seconds.
+#[derive(Clone, Copy, Default)]
+struct Took {
+    /// Until the slowest thread was done.
+    wall: f64,
+    /// Of all its threads together, which says more on a machine that others use as well.
+    cpu: f64,
+}
+
+impl Took {
+    /// Begins to measure this thread; what is returned ends it.
+    fn measure() -> impl FnOnce() -> Took {
+        let cpu = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+        };
+        let (started, cpu_before) = (Instant::now(), cpu());
+        move || Took { wall: started.elapsed().as_secs_f64(), cpu: cpu() - cpu_before }
+    }
+
+    /// Of this and of another thread at the same time.
+    fn and(self, other: Took) -> Took {
+        Took { wall: self.wall.max(other.wall), cpu: self.cpu + other.cpu }
+    }
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} s (CPU {:.3})", self.wall, self.cpu)
+    }
 }
 
 /// The same state on 2, 3 and 1 workers.
@@ -89,7 +126,7 @@ fn rescale(folder: &Path) -> Result<()> {
         let newest = newest(folder)?;
         let state = newest.operators.iter().find(|state| state.uid == "state");
         let digest = state.and_then(|state| state.digest).ok_or("there is no digest")?;
-        println!("on {workers} workers: restored in {:.2} s, digest {digest}", took.as_secs_f64());
+        println!("on {workers} workers: restored in {took}, digest {digest}");
         digests.push(digest);
     }
     let is_same = digests.windows(2).all(|two| two[0] == two[1]);
@@ -117,24 +154,24 @@ fn fill(args: &Args, keys: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts the job again, which stops at once; returns how long the slowest worker took to load.
-fn restore(workers: usize, folder: &Path) -> Result<Duration> {
-    let slowest = Arc::new(Mutex::new(Duration::ZERO));
-    let for_job = Arc::clone(&slowest);
+/// Starts the job again, which stops at once; returns how long the workers took to load.
+fn restore(workers: usize, folder: &Path) -> Result<Took> {
+    let all = Arc::new(Mutex::new(Took::default()));
+    let for_job = Arc::clone(&all);
     let job = Job::new("restore").workers(workers).quiet();
     job.checkpoint_dir(folder.to_string_lossy()).execute(move |flow| {
         let source = GeneratorSource::endless(|i| i).splits(1);
         let by_key = flow.source("keys", source).key_by(|key: &u64| *key);
-        let started = Instant::now();
+        let end = Took::measure();
         let counted = by_key.count("state");
-        let took = started.elapsed();
+        let took = end();
         counted.for_each(|_| {});
-        let mut slowest = for_job.lock().expect("nobody panics with it");
-        *slowest = took.max(*slowest);
+        let mut all = for_job.lock().expect("nobody panics with it");
+        *all = all.and(took);
         flow.checkpoints().run().control().request_stop();
     })?;
-    let slowest = *slowest.lock().expect("nobody panics with it");
-    Ok(slowest)
+    let all = *all.lock().expect("nobody panics with it");
+    Ok(all)
 }
 
 fn newest(folder: &Path) -> Result<CheckpointMetadata> {
@@ -147,20 +184,23 @@ fn newest(folder: &Path) -> Result<CheckpointMetadata> {
 }
 
 /// The speed of light: reads and decodes all entries, and keeps nothing.
-fn plain_loop(folder: &Path, segments: &[SegmentMetadata], threads: usize) -> Result<Duration> {
-    let started = Instant::now();
-    let sums = std::thread::scope(|scope| {
+fn plain_loop(folder: &Path, segments: &[SegmentMetadata], threads: usize) -> Result<Took> {
+    let parts = std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
-            .map(|part| scope.spawn(move || decode_part(folder, segments, part, threads)))
+            .map(|part| {
+                scope.spawn(move || {
+                    let end = Took::measure();
+                    Ok((decode_part(folder, segments, part, threads)?, end()))
+                })
+            })
             .collect();
-        let sums = parts.into_iter().map(|part| part.join().map_err(|_| "a thread panicked")?);
-        sums.collect::<Result<Vec<u64>>>()
+        let parts = parts.into_iter().map(|part| part.join().map_err(|_| "a thread panicked")?);
+        parts.collect::<Result<Vec<(u64, Took)>>>()
     })?;
-    let took = started.elapsed();
-    if sums.iter().fold(0_u64, |all, sum| all.wrapping_add(*sum)) == 0 {
+    if parts.iter().fold(0_u64, |all, (sum, _)| all.wrapping_add(*sum)) == 0 {
         return Err("nothing was read".into());
     }
-    Ok(took)
+    Ok(parts.into_iter().fold(Took::default(), |all, (_, took)| all.and(took)))
 }
 
 /// Each thread takes its share of the key groups of every segment.
