@@ -18,6 +18,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
+use super::short_hash::{xxh3_64_of_word, xxh3_128_of_word};
+
 /// The digest of a set of entries; prints as 32 hexadecimal digits. That of no entries is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateDigest(u128);
@@ -26,8 +28,14 @@ impl StateDigest {
     /// That of one entry, of which these are the encodings.
     #[inline]
     pub fn of_entry(key: &[u8], value: &[u8]) -> StateDigest {
-        let seed = XxHash3_64::oneshot(key);
-        StateDigest(XxHash3_128::oneshot_with_seed(seed, value))
+        let seed = match key.try_into() {
+            Ok(word) => xxh3_64_of_word(u64::from_le_bytes(word)),
+            Err(_) => XxHash3_64::oneshot(key),
+        };
+        StateDigest(match value.try_into() {
+            Ok(word) => xxh3_128_of_word(seed, u64::from_le_bytes(word)),
+            Err(_) => XxHash3_128::oneshot_with_seed(seed, value),
+        })
     }
 }
 
