@@ -30,7 +30,7 @@ use crate::recovery::LoadedBlock;
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
 use crate::schema::Evolution;
 use crate::segment::EntryBlock;
-use crate::state::{Codec, KeyedTable, SealSlice, Verified};
+use crate::state::{Codec, KeyedTable, Place, SealSlice, Verified};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime, EventTime};
 
@@ -389,8 +389,13 @@ where
 {
     run.load(uid, table.owned_groups(), |loaded| {
         restore_block(table, &loaded, is_as_encoded, &decode_key, &decode_value)
-    })
+    })?;
+    table.restored();
+    Ok(())
 }
+
+/// Entries whose places in the table are asked for before the first of them is put there.
+const AHEAD: usize = 64;
 
 fn restore_block<K, V, C>(
     table: &mut KeyedTable<K, V, C>,
@@ -403,38 +408,56 @@ where
     K: Eq + Hash,
     C: Codec<K> + Codec<V>,
 {
-    let LoadedBlock { object, group, block, .. } = *loaded;
-    let undecodable = |what: &str, error: BoxError| {
-        Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
-    };
-    if loaded.is_oldest {
+    let LoadedBlock { object, group, block, is_newest, is_oldest, .. } = *loaded;
+    if is_newest {
         table.reserve(group, loaded.group_entries);
     }
     let key_groups = table.key_groups();
-    for (key_bytes, value_bytes) in block.entries() {
-        let key = decode_key(key_bytes).map_err(|error| undecodable("a key", error))?;
-        let value = value_bytes.map(|value| decode_value(object, group, value)).transpose();
-        let value = value.map_err(|error| match error {
-            Undecodable::Value(error) => undecodable("a value", error),
-            Undecodable::Migration(error) => error,
-        })?;
-        let hash = table.hash_of(&key);
-        let now = key_groups.of_hash(hash);
-        if now != group {
-            let reason = format!(
-                "a key of group {group} now hashes to group {now}: its type's `Hash` has changed"
-            );
-            return Err(Error::corrupt(object, reason));
+    let (mut entries, mut ahead) = (block.entries(), Vec::with_capacity(AHEAD));
+    loop {
+        for (key_bytes, value_bytes) in entries.by_ref().take(AHEAD) {
+            let key = decode_key(key_bytes).map_err(|error| undecodable(object, "a key", error))?;
+            let hash = table.hash_of(&key);
+            let now = key_groups.of_hash(hash);
+            if now != group {
+                return Err(moved(object, group, now));
+            }
+            let place = if is_newest { Place::of_hash(hash) } else { table.place(hash) };
+            if place.is_nowhere() {
+                table.ask_for_slot(hash);
+            }
+            ahead.push((place, key, key_bytes, value_bytes));
         }
-        let value_bytes = value_bytes.map_or(&[][..], Verified::bytes);
-        let encoded = is_as_encoded.then_some((key_bytes.bytes(), value_bytes));
-        match value {
-            Some(value) if loaded.is_oldest => table.restore_new(hash, key, value, encoded),
-            None if loaded.is_oldest => {}
-            value => table.restore_from(hash, key, value, encoded),
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        for (place, key, key_bytes, value_bytes) in ahead.drain(..) {
+            let is_needless = value_bytes.is_none() && is_oldest;
+            if is_needless || (!is_newest && table.is_restored(place, &key)) {
+                continue;
+            }
+            let value = value_bytes.map(|value| decode_value(object, group, value)).transpose();
+            let value = value.map_err(|error| match error {
+                Undecodable::Value(error) => undecodable(object, "a value", error),
+                Undecodable::Migration(error) => error,
+            })?;
+            let value_bytes = value_bytes.map_or(&[][..], Verified::bytes);
+            let encoded = is_as_encoded.then_some((key_bytes.bytes(), value_bytes));
+            table.restore_newest(place.hash(), key, value, encoded);
         }
     }
-    Ok(())
+}
+
+#[cold]
+fn undecodable(object: &str, what: &str, error: BoxError) -> Error {
+    Error::corrupt(object, format!("{what} cannot be decoded: {error}"))
+}
+
+#[cold]
+fn moved(object: &str, group: u16, now: u16) -> Error {
+    let reason =
+        format!("a key of group {group} now hashes to group {now}: its type's `Hash` has changed");
+    Error::corrupt(object, reason)
 }
 
 impl<T: Timestamp, K, V, C> std::fmt::Debug for KeyedState<T, K, V, C> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::load::{index, read_groups, visible};
+use super::read::{index, read_groups, visible};
 use crate::background::pause_if_due;
 use crate::error::Result;
 use crate::metadata::SegmentMetadata;
@@ -243,17 +243,13 @@ mod tests {
             let group = loaded.group;
             for (key, value) in &**loaded.block {
                 let key = u32::from_le_bytes(key.try_into().unwrap());
-                match value {
-                    Some(value) => {
-                        let value = u64::from_le_bytes(value.try_into().unwrap());
-                        entries.insert((group, key), Some(value));
-                    }
-                    None => drop(entries.remove(&(group, key))),
-                }
+                let value = value.map(|value| u64::from_le_bytes(value.try_into().unwrap()));
+                entries.entry((group, key)).or_insert(value);
             }
             Ok(())
         };
-        crate::recovery::load(store, segments, 0..GROUPS, take).await.unwrap();
+        crate::recovery::load(store, segments, None, 0..GROUPS, take).await.unwrap();
+        entries.retain(|_, value| value.is_some());
         entries
     }
 

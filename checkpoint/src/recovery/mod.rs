@@ -2,6 +2,8 @@
 
 mod fold;
 mod load;
+mod read;
 
 pub(crate) use fold::{FoldLimits, fold, last_in_memory, read_chains};
-pub(crate) use load::{LoadedBlock, index, load, visible, within};
+pub(crate) use load::{LoadedBlock, load};
+pub(crate) use read::{index, visible, within};

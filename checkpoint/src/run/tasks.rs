@@ -68,7 +68,7 @@ impl Run {
         Error::Damaged { id, advice, cause: Box::new(cause) }
     }
 
-    /// Reads the entries of operator `uid` in the key groups `owned`, oldest first within each
+    /// Reads the entries of operator `uid` in the key groups `owned`, newest first within each
     /// group. Blocks.
     pub(crate) fn load(
         &self,
@@ -79,7 +79,8 @@ impl Run {
         let state = self.start.operators.iter().find(|state| state.uid == uid);
         match state {
             Some(state) if !owned.is_empty() => {
-                let load = recovery::load(self.store(), &state.segments, owned, take);
+                let load =
+                    recovery::load(self.store(), &state.segments, state.entries, owned, take);
                 self.executor.block_on(load).map_err(|error| self.damaged(uid, error))
             }
             _ => Ok(()),

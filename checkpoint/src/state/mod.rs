@@ -14,6 +14,7 @@ mod digest;
 mod key_groups;
 mod parts;
 mod prefetch;
+mod restore;
 mod short_hash;
 mod stable_hash;
 mod table;

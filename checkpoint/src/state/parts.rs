@@ -18,6 +18,7 @@ use std::ops::{Index, IndexMut, Range};
 
 use hashbrown::HashTable;
 
+use super::prefetch::prefetch;
 use crate::state::KeyGroups;
 
 /// Bytes of a part's table, about: moved at one go, in less than a millisecond.
@@ -58,6 +59,8 @@ pub(super) struct Part<E> {
     pub(super) sealed: u32,
     /// Entries beyond which it grows.
     room: usize,
+    /// The address at which the entries end, of which the first is the last; 0 if not known.
+    end: usize,
 }
 
 /// What the table of a part is given as the hash: it looks at the lowest bits and at the highest,
@@ -70,7 +73,15 @@ pub(super) fn within_part(hash: u64) -> u64 {
 
 impl<E> Part<E> {
     fn new(group: u16, depth: u32, sealed: u32) -> Part<E> {
-        Part { entries: HashTable::new(), changed: Vec::new(), group, depth, sealed, room: 0 }
+        Part {
+            entries: HashTable::new(),
+            changed: Vec::new(),
+            group,
+            depth,
+            sealed,
+            room: 0,
+            end: 0,
+        }
     }
 
     /// An empty one with room for `capacity` entries, or somewhat less: `number` says how much.
@@ -85,7 +96,7 @@ impl<E> Part<E> {
         let capacity = entries.capacity();
         let spread = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         let early = if capacity < 1024 { 0 } else { capacity / 4 * spread as usize / 256 };
-        Part { entries, changed, group, depth, sealed, room: capacity - early }
+        Part { entries, changed, group, depth, sealed, room: capacity - early, end: 0 }
     }
 
     /// Whether an entry more needs another table.
@@ -105,10 +116,24 @@ impl<E> Part<E> {
         self.changed[bucket / 64] |= 1 << (bucket % 64);
     }
 
+    /// Asks for the memory where an entry of this hash is likely to be put, which says where from:
+    /// the bucket that its hash names is free, or one that is next to it.
+    #[inline]
+    fn ask_for_slot(&self, hash: u64) {
+        let bucket = within_part(hash) as usize & (self.entries.num_buckets() - 1);
+        let start = self.end.wrapping_sub((bucket + 1) * size_of::<E>());
+        prefetch(std::ptr::without_provenance::<E>(start));
+    }
+
     /// Puts an entry in that is not there, given that there is room.
     fn put(&mut self, hash: u64, entry: E, is_changed: bool, rehash: impl Fn(&E) -> u64) -> usize {
         let hasher = |entry: &E| within_part(rehash(entry));
-        let bucket = self.entries.insert_unique(within_part(hash), entry, hasher).bucket_index();
+        let entry = self.entries.insert_unique(within_part(hash), entry, hasher);
+        let bucket = entry.bucket_index();
+        // `hashbrown` has its buckets in front of their control bytes, the last first. If that were
+        // to change, hints would be about other memory, and nothing else.
+        let start = std::ptr::from_ref(entry.get()).addr();
+        self.end = start + (bucket + 1) * size_of::<E>();
         if is_changed {
             self.mark(bucket);
         }
@@ -157,6 +182,10 @@ impl<E> Parts<E> {
         self.all.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Part<E>> {
+        self.all.iter_mut()
+    }
+
     /// The part of that number; parts are not in the order of their groups.
     pub(super) fn get(&self, number: usize) -> Option<&Part<E>> {
         self.all.get(number)
@@ -195,6 +224,12 @@ impl<E> Parts<E> {
     ) -> usize {
         debug_assert!(!self.all[number].is_full(), "`grow` comes before");
         self.all[number].put(hash, entry, is_changed, rehash)
+    }
+
+    /// Asks for the memory where an entry of this hash is likely to be put.
+    #[inline]
+    pub(super) fn ask_for_slot(&self, hash: u64) {
+        self.all[self.of_hash(hash)].ask_for_slot(hash);
     }
 
     /// Makes room in a part, which may be by splitting it. Returns by how many bits positions have
@@ -409,6 +444,20 @@ mod tests {
         }
         check(&parts, 5000, hash);
         assert!(parts.positions() < 1000, "{} positions", parts.positions());
+    }
+
+    /// Hints are about the memory of the entries.
+    #[test]
+    fn an_entry_is_where_its_hint_says() {
+        let mut parts = parts(4, 0..4, 256);
+        (0..1000).for_each(|key| insert(&mut parts, key, stable_hash));
+        for part in parts.iter().filter(|part| !part.entries.is_empty()) {
+            for bucket in 0..part.buckets() {
+                let Some(entry) = part.entries.get_bucket(bucket) else { continue };
+                let start = std::ptr::from_ref(entry).addr();
+                assert_eq!(start, part.end - (bucket + 1) * size_of::<u64>());
+            }
+        }
     }
 
     #[test]

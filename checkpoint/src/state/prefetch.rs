@@ -8,16 +8,16 @@
 
 #![allow(unsafe_code)]
 
-/// Asks for the cache lines in which `element` begins and ends.
+/// Asks for the cache lines in which `element` begins and ends, which need not exist.
 #[inline]
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub(super) fn prefetch<T>(element: &T) {
+pub(super) fn prefetch<T>(element: *const T) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-    let first = std::ptr::from_ref(element).cast::<i8>();
+    let first = element.cast::<i8>();
     let last = first.wrapping_add(size_of::<T>().saturating_sub(1));
     // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the
-    // address; both are within the element anyway. SSE is part of x86-64.
+    // address. SSE is part of x86-64.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(first);
         _mm_prefetch::<_MM_HINT_T0>(last);
@@ -27,4 +27,4 @@ pub(super) fn prefetch<T>(element: &T) {
 /// Does nothing where there is no stable intrinsic for it.
 #[inline]
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(super) fn prefetch<T>(_element: &T) {}
+pub(super) fn prefetch<T>(_element: *const T) {}

@@ -36,7 +36,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::changes::{Changes, Encoded};
+use super::changes::Changes;
 use super::parts::{Parts, within_part};
 use super::prefetch::prefetch;
 use super::{Codec, KeyGroups, StateDigest, stable_hash};
@@ -46,10 +46,10 @@ use crate::segment::EntryBlock;
 
 /// Keyed state of one operator on one worker. See the module.
 pub struct KeyedTable<K, V, C> {
-    parts: Parts<Entry<K, V>>,
-    placement: Placement<K>,
-    changes: Changes,
-    live: u64,
+    pub(super) parts: Parts<Entry<K, V>>,
+    pub(super) placement: Placement<K>,
+    pub(super) changes: Changes,
+    pub(super) live: u64,
     /// The next seal is a base, whatever changed.
     rewrite: bool,
     codec: PhantomData<fn() -> C>,
@@ -61,7 +61,7 @@ pub(super) enum Entry<K, V> {
 }
 
 impl<K, V> Entry<K, V> {
-    fn key(&self) -> &K {
+    pub(super) fn key(&self) -> &K {
         match self {
             Entry::Live { key, .. } | Entry::Dead { key, .. } => key,
         }
@@ -77,9 +77,26 @@ impl<K, V> Entry<K, V> {
 /// Where a key is, as far as its hash alone can tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
-    hash: u64,
-    part: u32,
-    bucket: u32,
+    pub(super) hash: u64,
+    pub(super) part: u32,
+    /// That of an entry whose hash is alike; beyond all where there is none.
+    pub(super) bucket: u32,
+}
+
+impl Place {
+    /// Where nothing is known to be.
+    pub(crate) fn of_hash(hash: u64) -> Place {
+        Place { hash, part: 0, bucket: u32::MAX }
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        self.hash
+    }
+
+    /// Whether there was no entry whose hash is alike.
+    pub(crate) fn is_nowhere(self) -> bool {
+        self.bucket == u32::MAX
+    }
 }
 
 /// A place in a table, for [`KeyedTable::scan`].
@@ -104,7 +121,7 @@ const BASE_ABOVE_CHANGED: (u64, u64) = (4, 5);
 
 /// The hash by which keys are placed, if it is not their own. It may be in another place of the
 /// group, for another number of groups, but must be in the group.
-struct Placement<K> {
+pub(super) struct Placement<K> {
     key_groups: KeyGroups,
     hash: Option<fn(&K, KeyGroups) -> u64>,
 }
@@ -119,7 +136,7 @@ impl<K> Copy for Placement<K> {}
 
 impl<K: std::hash::Hash> Placement<K> {
     #[inline]
-    fn of(self, key: &K) -> u64 {
+    pub(super) fn of(self, key: &K) -> u64 {
         match self.hash {
             None => stable_hash(key),
             Some(hash) => hash(key, self.key_groups),
@@ -336,54 +353,6 @@ where
         Some(value)
     }
 
-    /// Puts an entry back that a segment holds; it does not count as changed. `None` is a
-    /// tombstone of a delta: the entry that an older segment had is dropped.
-    pub fn restore(&mut self, hash: u64, key: K, value: Option<V>) {
-        self.restore_from(hash, key, value, None);
-    }
-
-    /// As [`restore`](Self::restore), of an entry that was decoded from `encoded`.
-    pub(crate) fn restore_from(
-        &mut self,
-        hash: u64,
-        key: K,
-        value: Option<V>,
-        encoded: Option<Encoded<'_>>,
-    ) {
-        let there = self.live(hash, |there| *there == key);
-        let Some((at, bucket)) = there else {
-            if let Some(value) = value {
-                self.restore_new(hash, key, value, encoded);
-            }
-            return;
-        };
-        let entries = &mut self.parts[at].entries;
-        let Some(Entry::Live { value: old, .. }) = entries.get_bucket_mut(bucket) else { return };
-        let new = value.as_ref().map(|value| (value, encoded));
-        self.changes.restored::<K, V, C>(&key, Some(old), new);
-        if let Some(value) = value {
-            *old = value;
-        } else if let Ok(gone) = entries.get_bucket_entry(bucket) {
-            gone.remove();
-            self.live -= 1;
-        }
-    }
-
-    /// As [`restore_from`](Self::restore_from), of an entry whose key is known not to be there.
-    pub(crate) fn restore_new(
-        &mut self,
-        hash: u64,
-        key: K,
-        value: V,
-        encoded: Option<Encoded<'_>>,
-    ) {
-        self.changes.restored::<K, V, C>(&key, None, Some((&value, encoded)));
-        self.live += 1;
-        let entry = Entry::Live { stamp: RESTORED, key, value };
-        let (at, placement) = (self.with_room(hash), self.placement);
-        self.parts.put((at, hash), entry, false, |entry| placement.of(entry.key()));
-    }
-
     /// Makes the next seal a base, even of nothing: what segments hold of the table is encoded in
     /// another way than it will be from now on.
     pub fn rewrite(&mut self) {
@@ -478,7 +447,7 @@ where
 
     /// The part of a hash, which has room for an entry more.
     #[inline]
-    fn with_room(&mut self, hash: u64) -> usize {
+    pub(super) fn with_room(&mut self, hash: u64) -> usize {
         loop {
             let at = self.parts.of_hash(hash);
             if !self.parts[at].is_full() {
@@ -600,9 +569,6 @@ where
         }
     }
 }
-
-/// The stamp of entries that a segment held.
-const RESTORED: u32 = 0;
 
 impl<K, V, C> std::fmt::Debug for KeyedTable<K, V, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -171,19 +171,19 @@ proptest! {
             table.reserve(group, base.len() / usize::from(groups));
         }
         let mut model = base.clone();
-        for (key, value) in base {
-            let encoded = (&key.to_le_bytes()[..], &value.to_le_bytes()[..]);
-            table.restore_new(stable_hash(&key), key, value, Some(encoded));
-        }
         for (key, value) in delta {
-            let bytes = value.unwrap_or_default().to_le_bytes();
-            let encoded = (&key.to_le_bytes()[..], &bytes[..]);
-            table.restore_from(stable_hash(&key), key, value, Some(encoded));
+            restore(&mut table, key, value);
             match value {
                 Some(value) => drop(model.insert(key, value)),
                 None => drop(model.remove(&key)),
             }
         }
+        for (key, value) in base {
+            restore(&mut table, key, Some(value));
+        }
+        table.restored();
+        prop_assert_eq!(table.len(), model.len() as u64);
+        prop_assert_eq!(table.changes.dead, 0);
         prop_assert_eq!(table.digest(), Some(digest(&model)));
         let mut harness = Harness { table, stored: model.clone(), model, sealing: None };
         for step in &steps {
@@ -194,14 +194,24 @@ proptest! {
     }
 }
 
+/// As a load does it: newest first, and what is there counts.
+fn restore(table: &mut Table, key: u32, value: Option<u64>) {
+    let (hash, bytes) = (stable_hash(&key), value.unwrap_or_default().to_le_bytes());
+    if !table.is_restored(table.place(hash), &key) {
+        let encoded = (&key.to_le_bytes()[..], &bytes[..]);
+        table.restore_newest(hash, key, value, Some(encoded));
+    }
+}
+
 #[test]
 fn restored_entries_are_not_changed_ones() {
     let mut table = table(4);
-    for key in 0..1000u32 {
-        table.restore(stable_hash(&key), key, Some(1));
-    }
     table.restore(stable_hash(&5), 5, Some(2));
     table.restore(stable_hash(&6), 6, None);
+    for key in 0..1000 {
+        restore(&mut table, key, Some(1));
+    }
+    table.restored();
     assert_eq!(table.len(), 999);
     table.update(stable_hash(&7), 7, || 0, |_, n| *n += 1);
     assert_eq!(table.begin_seal(), SegmentKind::Delta);
@@ -211,13 +221,32 @@ fn restored_entries_are_not_changed_ones() {
     assert_eq!(table.get(stable_hash(&5), &5), Some(&2));
 }
 
+/// A place is where somebody else's entry is, or where one was before its part was split.
+#[test]
+fn what_is_restored_is_found_however_old_the_place() {
+    let mut table = table(1);
+    let places: Vec<Place> = (0..2000u32).map(|key| table.place(stable_hash(&key))).collect();
+    for key in (0..2000).step_by(2) {
+        restore(&mut table, key, (key % 4 == 0).then_some(1));
+    }
+    for (key, before) in (0..2000).zip(places) {
+        let is_there = key % 2 == 0;
+        let place = table.place(stable_hash(&key));
+        assert_eq!(table.is_restored(place, &key), is_there, "{key}");
+        // Places of a table that was empty say that nothing was there then.
+        assert!(!table.is_restored(before, &key));
+        let elsewhere = Place { part: 0, bucket: 0, ..place };
+        assert_eq!(table.is_restored(elsewhere, &key), is_there, "{key}");
+    }
+}
+
 /// The base knows the digest again, for it is made of what is encoded now.
 #[test]
 fn entries_that_encode_otherwise_than_they_were_have_no_digest_until_the_next_base() {
     let mut table = table(4);
     for key in 0..10u32 {
         let encoded = (&key.to_le_bytes()[..], &b"the same value in other words"[..]);
-        table.restore_new(stable_hash(&key), key, 1, Some(encoded));
+        table.restore_newest(stable_hash(&key), key, Some(1), Some(encoded));
     }
     assert_eq!(table.digest(), None);
     let mut seal = |keys: std::ops::Range<u32>| {

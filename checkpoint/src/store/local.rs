@@ -1,4 +1,5 @@
-//! Uploads in parts to a directory, each part of which can be written again.
+//! What a directory can do beyond `LocalFileSystem`: uploads in parts, each of which can be written
+//! again, and reads by the thread that asks.
 //!
 //! `LocalFileSystem` has uploads in parts, but gives the next position to whatever comes next: a
 //! part that is sent again leaves a hole where the first one was. Here a part's number is its
@@ -7,15 +8,18 @@
 //! flushes the directory.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{Error, MultipartId, PutPayload, PutResult, Result};
 
+use super::objects::Tail;
 use super::upload::PART_BYTES;
 use crate::background::pause_if_due;
 
@@ -143,6 +147,44 @@ fn create_folder(folder: &FilePath) -> std::io::Result<()> {
 /// Flushes a directory's entries; other systems than Unix cannot, nor need to, open one for that.
 fn sync_folder(folder: &FilePath) -> std::io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Reads the bytes `range` of a file.
+pub(super) fn read_range(mut file: File, range: &Range<u64>) -> std::io::Result<Bytes> {
+    let length = range.end.saturating_sub(range.start);
+    // A range beyond the end is refused before memory is taken for it.
+    if file.metadata()?.len() < range.end {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length {
+        Ok(bytes.into())
+    } else {
+        Err(ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Reads the last `length` bytes of a file, or all.
+pub(super) fn read_tail(file: File, length: u64) -> std::io::Result<Tail> {
+    let object_bytes = file.metadata()?.len();
+    let bytes = read_range(file, &(object_bytes.saturating_sub(length)..object_bytes))?;
+    Ok(Tail { bytes, object_bytes })
+}
+
+/// Has the kernel fetch the bytes `range` of a file, without waiting for it.
+pub(super) fn announce(file: &File, range: &Range<u64>) {
+    #[cfg(target_os = "linux")]
+    {
+        let length = std::num::NonZero::new(range.end.saturating_sub(range.start));
+        let advice = rustix::fs::Advice::WillNeed;
+        if let Err(error) = rustix::fs::fadvise(file, range.start, length, advice) {
+            tracing::debug!(%error, "reads are not announced");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, range);
 }
 
 async fn blocking<T: Send + 'static>(

@@ -78,6 +78,8 @@ pub struct BlobStore {
     counters: Arc<Counters>,
     /// Told in tokens of generations: those that this and its clones have claimed are known by it.
     claimant: Arc<str>,
+    /// Whether files of a directory are read by the thread that asks.
+    reads_here: bool,
 }
 
 impl BlobStore {
@@ -96,13 +98,25 @@ impl BlobStore {
         let folder = location.prefix.clone();
         let (policy, counters) = (RetryPolicy::default(), Arc::default());
         let claimant = generation::unique().into();
-        BlobStore { location, folder, policy, counters, claimant }
+        BlobStore { location, folder, policy, counters, claimant, reads_here: false }
     }
 
     /// The objects of the folder `name` in this one.
     pub(crate) fn subfolder(&self, name: &str) -> BlobStore {
         let folder = name.split('/').fold(self.folder.clone(), Path::join);
         BlobStore { folder, ..self.clone() }
+    }
+
+    /// The same objects, for a thread that waits for what it reads and has nothing else to do: ranges
+    /// of a directory's files are read by that thread itself. Those of tokio that would do it for
+    /// it give way to everybody, so on a machine that is busy it would wait for long.
+    pub(crate) fn read_here(&self) -> BlobStore {
+        BlobStore { reads_here: true, ..self.clone() }
+    }
+
+    /// Whether objects are files of a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.location.local.is_some()
     }
 
     /// The same objects with another patience.

@@ -1,5 +1,6 @@
 //! Reading and writing whole objects: one method, one kind of request, retried.
 
+use std::fs::File;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use object_store::{
 };
 
 use super::BlobStore;
+use super::local;
 use super::retry::{Failure, Request, Turns};
 use super::upload::SegmentUpload;
 use crate::error::{Error, Result};
@@ -130,6 +132,9 @@ impl BlobStore {
             return Ok(Bytes::new());
         }
         let path = self.path(name)?;
+        if let Some(bytes) = self.read_file(&path, |file| local::read_range(file, &range)) {
+            return Ok(bytes);
+        }
         let mut attempts = self.attempts(name, Request::Read);
         let mut is_long_enough = false;
         loop {
@@ -180,6 +185,9 @@ impl BlobStore {
     /// As [`BlobStore::get`].
     pub async fn get_tail(&self, name: &str, length: u64) -> Result<Tail> {
         let path = self.path(name)?;
+        if let Some(tail) = self.read_file(&path, |file| local::read_tail(file, length)) {
+            return Ok(tail);
+        }
         let mut attempts = self.attempts(name, Request::Read);
         loop {
             match attempts.attempt(self.read_tail(&path, length)).await {
@@ -261,6 +269,29 @@ impl BlobStore {
     pub(super) fn path(&self, name: &str) -> Result<Path> {
         Path::parse(format!("{}/{name}", self.folder).trim_end_matches('/'))
             .map_err(|source| Error::invalid(format!("{name:?} cannot name an object: {source}")))
+    }
+
+    /// What `read` reads of an object that is a file, if that is to be done here. None if it
+    /// fails: the store is asked then, which tries again, and says what is wrong.
+    fn read_file<T>(
+        &self,
+        path: &Path,
+        read: impl FnOnce(File) -> std::io::Result<T>,
+    ) -> Option<T> {
+        let directory = self.location.local.as_ref().filter(|_| self.reads_here)?;
+        let file = File::open(directory.path_to_filesystem(path).ok()?).ok()?;
+        self.counters.count_request();
+        read(file).ok()
+    }
+
+    /// Says that the bytes `range` of an object will be read soon: where they are those of a file,
+    /// the kernel begins to fetch them. Waits for nothing, and what fails has no effect.
+    pub(crate) fn announce(&self, name: &str, range: &Range<u64>) {
+        let Some(directory) = &self.location.local else { return };
+        let path = self.path(name).ok().and_then(|path| directory.path_to_filesystem(&path).ok());
+        if let Some(file) = path.and_then(|path| File::open(path).ok()) {
+            local::announce(&file, range);
+        }
     }
 
     async fn read(&self, path: &Path) -> object_store::Result<Bytes> {

@@ -65,6 +65,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn stats(&self) -> StoreStats {
         // Relaxed: figures for people, which order nothing.
         StoreStats {
@@ -185,7 +189,7 @@ impl<'a> Attempts<'a> {
         request: impl Future<Output = object_store::Result<T>>,
     ) -> std::result::Result<T, Failure> {
         self.number += 1;
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.counters.count_request();
         let left = self.policy.deadline.saturating_sub(self.started.elapsed());
         let limit = self.policy.attempt_timeout.min(left);
         let failure = match tokio::time::timeout(limit, request).await {
