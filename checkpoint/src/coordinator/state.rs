@@ -122,7 +122,7 @@ struct Operator {
     entries: Option<u64>,
     /// That of the live entries, likewise.
     digest: Option<StateDigest>,
-    /// The watermark that it had acted on then; it only grows.
+    /// The watermark that all workers had acted on then; it only grows.
     watermark: Option<EventTime>,
     /// Splits, committables and items as each worker last said.
     by_worker: BTreeMap<usize, OperatorStateMetadata>,
@@ -549,6 +549,16 @@ impl Operator {
         self.by_worker.values().map(|state| state.digest).sum()
     }
 
+    /// How far all workers have acted. A worker that has nothing of the next epoch in its stash may
+    /// be ahead of one that has: to the other workers' records, which come again, its watermark does
+    /// not apply.
+    fn acted_on(&self, workers: usize) -> Option<EventTime> {
+        if self.by_worker.len() < workers {
+            return self.watermark;
+        }
+        self.by_worker.values().map(|state| state.watermark.max(self.watermark)).min()?
+    }
+
     fn metadata(&mut self, uid: &str, workers: usize) -> OperatorStateMetadata {
         self.segments = live_segments(std::mem::take(&mut self.segments));
         OperatorStateMetadata {
@@ -564,12 +574,7 @@ impl Operator {
                 .flat_map(|state| state.committables.clone())
                 .collect(),
             items: self.by_worker.values().flat_map(|state| state.items.clone()).collect(),
-            watermark: self
-                .by_worker
-                .values()
-                .filter_map(|state| state.watermark)
-                .chain(self.watermark)
-                .max(),
+            watermark: self.acted_on(workers),
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::metadata::{OperatorStateMetadata, Origin, SegmentKind, SplitMetadata, StateSchema};
 use crate::policy::CheckpointPolicy;
+use crate::time::EventTime;
 
 const INTERVAL_MS: u64 = 100;
 
@@ -440,6 +441,30 @@ fn regression_bytes_that_become_durable_during_a_write_count_for_the_next_one() 
     assert_eq!(actions, ["commit e1", "delete [\"1\"]: ", "write 3 of e2: a1 a2"]);
     assert_eq!(job.written.as_ref().map(|m| m.bytes_written), Some(10), "a1 was in the one before");
     assert_eq!(job.written(3, 2), ["commit e2", "finish"]);
+}
+
+#[test]
+fn regression_the_watermark_is_what_the_worker_furthest_behind_has_acted_on() {
+    let mut job = job();
+    let mut checkpoint = |id: u64, epoch: u64, watermarks: [Option<i64>; 2]| {
+        job.time(epoch * INTERVAL_MS);
+        for (worker, watermark) in watermarks.into_iter().enumerate() {
+            let state = OperatorStateMetadata {
+                uid: "join/timers".into(),
+                watermark: watermark.map(EventTime),
+                ..OperatorStateMetadata::default()
+            };
+            let epoch = Epoch(epoch);
+            let acknowledgement = Acknowledgement { epoch, worker, state, stall_us: 0 };
+            job.step(Event::Acknowledged(Box::new(acknowledgement)));
+        }
+        job.durable(epoch + 1, epoch * INTERVAL_MS + 10);
+        job.written(id, epoch);
+        job.written.as_ref().and_then(|metadata| metadata.operators[0].watermark)
+    };
+    assert_eq!(checkpoint(2, 1, [Some(100), None]), None, "records at 80 come again to the other");
+    assert_eq!(checkpoint(3, 2, [Some(100), Some(80)]), Some(EventTime(80)));
+    assert_eq!(checkpoint(4, 3, [Some(100), Some(120)]), Some(EventTime(100)));
 }
 
 #[test]

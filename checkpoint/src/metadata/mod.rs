@@ -155,7 +155,7 @@ pub struct OperatorStateMetadata {
     /// What an operator keeps without keys: the items of all workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<serde_json::Value>,
-    /// The watermark that the operator has acted on, the greatest of all workers'; none if it acts on
+    /// The watermark that the operator has acted on, the least of all workers'; none if it acts on
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<EventTime>,
