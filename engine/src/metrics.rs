@@ -1,5 +1,6 @@
 //! What a job counts, for the status line and the summary.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ pub struct Metrics {
     bytes_in: AtomicU64,
     records_out: AtomicU64,
     skipped: AtomicU64,
+    late: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     progress: Mutex<Vec<Arc<ProgressCell>>>,
 }
 
@@ -52,6 +54,19 @@ impl Metrics {
     /// Records that sources have skipped as unreadable.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Records that operators have dropped because they were late, by the uid of the operator: of all
+    /// that may drop some, in the order of their uids. Counted again when they are read again.
+    pub fn late(&self) -> Vec<(String, u64)> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.iter().map(|(uid, count)| (uid.clone(), count.load(Ordering::Relaxed))).collect()
+    }
+
+    /// The count of late records of operator `uid`, which all its workers share.
+    pub(crate) fn late_of(&self, uid: &str) -> Arc<AtomicU64> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(late.entry(uid.to_owned()).or_default())
     }
 
     /// The share of the input that was read, 0 to 1; none unless every source knows its size.

@@ -60,6 +60,8 @@ pub struct Summary {
     pub records_out: u64,
     /// Records that sources have skipped as unreadable.
     pub skipped: u64,
+    /// Records that operators have dropped because they were late, by the uid of the operator.
+    pub late: Vec<(String, u64)>,
     /// Checkpoints completed.
     pub checkpoints: u64,
     /// Bytes that they added to the store.
@@ -95,6 +97,7 @@ impl Summary {
             bytes_in: metrics.bytes_in(),
             records_out: metrics.records_out(),
             skipped: metrics.skipped(),
+            late: metrics.late(),
             checkpoints: so_far.completed,
             failed_checkpoints: so_far.failed,
             checkpoint_bytes: so_far.bytes_written,
@@ -163,6 +166,9 @@ impl fmt::Display for Summary {
         }
         if self.skipped > 0 {
             write!(f, "\n  skipped  {} unreadable records", HumanCount(self.skipped))?;
+        }
+        for (uid, late) in self.late.iter().filter(|(_, late)| *late > 0) {
+            write!(f, "\n  late  {} records dropped by {uid:?}", HumanCount(*late))?;
         }
         if self.restarts > 0 {
             let (restarts, downtime) = (self.restarts, self.downtime.as_secs_f64());

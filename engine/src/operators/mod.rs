@@ -4,6 +4,7 @@ mod async_map;
 mod broadcast;
 mod event_clock;
 mod for_each;
+pub(crate) mod join;
 mod keyed_fold;
 mod process;
 mod requests;

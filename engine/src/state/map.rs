@@ -123,6 +123,31 @@ impl<K: Key, E: Data + Hash + Ord + Clone, V: Data, M: Retention> MapState<K, E,
         })
     }
 
+    /// The key of the element that has `n` before it.
+    pub(crate) fn nth_key(&self, at: &At<'_, K>, n: usize) -> Option<E> {
+        self.0.with(|state| state.elements().nth(*at, n).cloned())
+    }
+
+    /// The key of the last element within `range`.
+    pub(crate) fn last_key_in(&self, at: &At<'_, K>, range: impl RangeBounds<E>) -> Option<E> {
+        self.0.with(|state| Some(state.elements().last_in(*at, range)?.0.clone()))
+    }
+
+    /// Lends the value of the last element within `range`; `read` must not use this state.
+    pub(crate) fn with_last_in<T>(
+        &self,
+        at: &At<'_, K>,
+        range: impl RangeBounds<E>,
+        read: impl FnOnce(Option<&V>) -> T,
+    ) -> T {
+        self.0.with(|state| read(state.elements().last_in(*at, range).map(|(_, value)| value)))
+    }
+
+    /// Applies `change` to the value of an element, if it is there; it must not use this state.
+    pub(crate) fn change(&self, at: &At<'_, K>, element: &E, change: impl FnOnce(&mut V)) {
+        self.0.with(|state| state.elements().change_there(*at, element, change));
+    }
+
     /// How many elements there are. With a time to live each is looked at.
     pub fn len(&self, at: &At<'_, K>) -> usize {
         self.0.with(|state| state.elements().len(*at))

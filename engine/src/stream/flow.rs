@@ -92,6 +92,11 @@ impl<'scope> Flow<'scope> {
         &self.inner.shared.run
     }
 
+    /// Counts the late records of operator `uid`.
+    pub(crate) fn late_of(&self, uid: &str) -> Arc<std::sync::atomic::AtomicU64> {
+        self.shared().metrics.late_of(uid)
+    }
+
     pub(crate) fn setup(&self, setup: impl FnOnce() -> Result<()> + 'static) {
         self.inner.setup.borrow_mut().push(Box::new(setup));
     }

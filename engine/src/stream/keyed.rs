@@ -8,7 +8,7 @@ use highwater_checkpoint::schema::Evolution;
 use highwater_checkpoint::state::{Bincode, Codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Stream;
+use super::{Flow, Stream};
 use crate::operators::{Keyed, KeyedFold, keyed_fold};
 
 /// What a type must be to be a key: every worker must see the same one in it.
@@ -107,6 +107,7 @@ impl<C> Default for Keep<C> {
 pub(super) trait Parts<'scope, K, V> {
     fn pairs(self: Box<Self>) -> Stream<'scope, (K, V)>;
     fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>>;
+    fn flow(&self) -> &Flow<'scope>;
 }
 
 /// A key without a value, with the encoding of the key.
@@ -146,6 +147,10 @@ impl<'scope, K: 'static, T: 'static, F: FnMut(&T) -> K + 'static> Parts<'scope, 
         let Self { stream, mut key } = *self;
         stream.map(move |record| Alone(key(&record)))
     }
+
+    fn flow(&self) -> &Flow<'scope> {
+        self.stream.flow()
+    }
 }
 
 struct Pairs<'scope, K: 'static, V: 'static>(Stream<'scope, (K, V)>);
@@ -157,6 +162,10 @@ impl<'scope, K: 'static, V: 'static> Parts<'scope, K, V> for Pairs<'scope, K, V>
 
     fn keys(self: Box<Self>) -> Stream<'scope, Alone<K>> {
         self.0.map(|(key, _)| Alone(key))
+    }
+
+    fn flow(&self) -> &Flow<'scope> {
+        self.0.flow()
     }
 }
 
@@ -171,6 +180,12 @@ impl<'scope, K: Key, V: 'static> Stream<'scope, (K, V)> {
     /// Takes the first of each pair as the key, and sends only the second along with it.
     pub fn keyed(self) -> KeyedStream<'scope, K, V> {
         KeyedStream { parts: Box::new(Pairs(self)), keep: Keep::default() }
+    }
+}
+
+impl<'scope, K, V, C> KeyedStream<'scope, K, V, C> {
+    pub(super) fn flow(&self) -> &Flow<'scope> {
+        self.parts.flow()
     }
 }
 

@@ -5,16 +5,22 @@
 
 mod async_map;
 mod chain;
+mod connect;
 mod exchange;
 mod flow;
 mod iterate;
+mod join;
 mod keyed;
 mod output;
 mod process;
 mod stateless;
 
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
+pub use connect::{Connected, ConnectedEvent, Either};
 pub use flow::Flow;
+pub use join::{
+    AsOfJoin, ConnectedByTime, IntervalJoin, JoinWindows, UnboundedJoin, Window, WindowJoin,
+};
 pub(crate) use keyed::Keep;
 pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream};
 pub use process::Arrival;

@@ -227,6 +227,24 @@ where
         }
     }
 
+    /// Applies `change` to the value of an element, which writes it, if it is there.
+    pub fn change_there<R>(
+        &mut self,
+        at: At<'_, K>,
+        element: &E,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Option<R> {
+        let retention = self.retention;
+        let change = |stored: &mut M::Stored<V>| {
+            let is_there = !retention.is_expired(stored, at.now_ms);
+            is_there.then(|| {
+                retention.written(stored, at.now_ms);
+                change(stored.value_mut())
+            })
+        };
+        self.change(at, element, change).flatten()
+    }
+
     /// How many elements the key has. With a time to live each is looked at.
     pub fn len(&self, at: At<'_, K>) -> usize {
         if self.retention.ttl().is_none() {
@@ -243,6 +261,21 @@ where
     /// The first element of the key.
     pub fn first(&self, at: At<'_, K>) -> Option<&E> {
         self.index.of_key(at.key).find(|element| self.find(at, element).is_some())
+    }
+
+    /// The element of the key that has `n` before it.
+    pub fn nth(&self, at: At<'_, K>, n: usize) -> Option<&E> {
+        self.index.of_key(at.key).filter(|element| self.find(at, element).is_some()).nth(n)
+    }
+
+    /// The last element of the key within `range`, and its value. Does not count as reading it.
+    ///
+    /// # Panics
+    ///
+    /// If the range ends before it begins.
+    pub fn last_in(&self, at: At<'_, K>, range: impl RangeBounds<E>) -> Option<(&E, &V)> {
+        let elements = self.index.elements.get(at.key)?.range(range);
+        elements.rev().find_map(|element| Some((element, self.find(at, element)?.value())))
     }
 
     /// The last element of the key.
