@@ -87,9 +87,19 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
     }
 
     fn list<I: Data>(&mut self, name: &str, redistribution: Redistribution) -> OperatorList<I> {
+        self.list_from(name, redistribution, |items| items)
+    }
+
+    /// A list that begins with what `begin` makes of the items of the checkpoint.
+    fn list_from<I: Data>(
+        &mut self,
+        name: &str,
+        redistribution: Redistribution,
+        begin: impl FnOnce(Vec<I>) -> Vec<I>,
+    ) -> OperatorList<I> {
         let checkpoints = self.flow.checkpoints();
         let joined = checkpoints.join_state(self.builder, self.uid, name, list_schema::<I>());
-        let items = checkpoints.load_list(&state_uid(self.uid, name), redistribution);
+        let items = begin(checkpoints.load_list(&state_uid(self.uid, name), redistribution));
         OperatorList(self.keep(move |capabilities| {
             dataflow::ListState::new(joined.participant(capabilities), items)
         }))
@@ -255,6 +265,17 @@ impl<'a, 'd, 'scope> OperatorStates<'a, 'd, 'scope> {
     /// that all keep is there once for each of them after the next start.
     pub fn broadcast_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
         self.declarations.list(name, Redistribution::Broadcast)
+    }
+}
+
+impl OperatorStates<'_, '_, '_> {
+    /// As [`broadcast_list`](Self::broadcast_list), beginning with what `begin` makes of all items.
+    pub(crate) fn broadcast_list_from<I: Data>(
+        &mut self,
+        name: &str,
+        begin: impl FnOnce(Vec<I>) -> Vec<I>,
+    ) -> OperatorList<I> {
+        self.declarations.list_from(name, Redistribution::Broadcast, begin)
     }
 }
 

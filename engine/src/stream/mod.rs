@@ -6,6 +6,7 @@
 mod async_map;
 mod chain;
 mod connect;
+mod deduplicate;
 mod exchange;
 mod flow;
 mod iterate;
@@ -13,6 +14,8 @@ mod join;
 mod keyed;
 mod output;
 mod process;
+mod sample;
+mod sort;
 mod stateless;
 
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
