@@ -51,6 +51,7 @@ pub mod state;
 pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod window;
 
 pub use async_map::AsyncOptions;
 pub use error::{Error, Result};
@@ -59,8 +60,8 @@ pub use highwater_checkpoint::policy::{CheckpointMode, Retention};
 pub use highwater_checkpoint::run::Restore;
 pub use highwater_checkpoint::{BoxError, Epoch, EventTime};
 pub use job::{Job, JobArgs, RestartStrategy, Summary};
-pub use metrics::Metrics;
-pub use stream::{Aggregator, Data, Emit, Flow, Key, KeyedStream, Stream};
+pub use metrics::{LateRecords, Metrics};
+pub use stream::{Aggregator, Data, Emit, Flow, Key, KeyedStream, MergeAggregator, Stream};
 
 /// Keyed state of 10 million keys is 3.5 times as fast with it as with the system's: its large
 /// pages are what a table of that size needs.

@@ -1,8 +1,11 @@
 //! What a job counts, for the status line and the summary.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::HumanCount;
 
 use crate::source::Progress;
 
@@ -13,8 +16,60 @@ pub struct Metrics {
     bytes_in: AtomicU64,
     records_out: AtomicU64,
     skipped: AtomicU64,
-    late: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     progress: Mutex<Vec<Arc<ProgressCell>>>,
+    late: Mutex<BTreeMap<String, Arc<LateCell>>>,
+}
+
+/// Records of one operator that came behind the watermark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LateRecords {
+    /// Taken nevertheless, for there was a window for them.
+    pub taken: u64,
+    /// Too late, and dropped.
+    pub dropped: u64,
+    /// Too late, and sent to the stream of late records.
+    pub sent_aside: u64,
+}
+
+impl fmt::Display for LateRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LateRecords { taken, dropped, sent_aside } = *self;
+        let counts = [(taken, "taken"), (dropped, "dropped"), (sent_aside, "sent aside")];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<_> =
+            counts.map(|(count, what)| format!("{} {what}", HumanCount(*count))).collect();
+        f.write_str(&counts.join(", "))
+    }
+}
+
+/// The counters behind [`LateRecords`].
+#[derive(Debug, Default)]
+pub(crate) struct LateCell {
+    taken: AtomicU64,
+    dropped: AtomicU64,
+    sent_aside: AtomicU64,
+}
+
+impl LateCell {
+    pub(crate) fn taken(&self, records: u64) {
+        self.taken.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped(&self, records: u64) {
+        self.dropped.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent_aside(&self, records: u64) {
+        self.sent_aside.fetch_add(records, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> LateRecords {
+        LateRecords {
+            taken: self.taken.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            sent_aside: self.sent_aside.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// How far the splits of one source are read on one worker.
@@ -56,19 +111,6 @@ impl Metrics {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Records that operators have dropped because they were late, by the uid of the operator: of all
-    /// that may drop some, in the order of their uids. Counted again when they are read again.
-    pub fn late(&self) -> Vec<(String, u64)> {
-        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        late.iter().map(|(uid, count)| (uid.clone(), count.load(Ordering::Relaxed))).collect()
-    }
-
-    /// The count of late records of operator `uid`, which all its workers share.
-    pub(crate) fn late_of(&self, uid: &str) -> Arc<AtomicU64> {
-        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(late.entry(uid.to_owned()).or_default())
-    }
-
     /// The share of the input that was read, 0 to 1; none unless every source knows its size.
     pub fn progress(&self) -> Option<f64> {
         let cells = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +140,19 @@ impl Metrics {
         self.records_in.fetch_add(records, Ordering::Relaxed);
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
         self.skipped.fetch_add(skipped, Ordering::Relaxed);
+    }
+
+    /// Records that came late, by the uid of the operator: of those that had any. After a restart,
+    /// those that come again are counted again.
+    pub fn late(&self) -> BTreeMap<String, LateRecords> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = late.iter().map(|(uid, cell)| (uid.clone(), cell.get()));
+        counts.filter(|(_, late)| *late != LateRecords::default()).collect()
+    }
+
+    pub(crate) fn late_of(&self, uid: &str) -> Arc<LateCell> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(late.entry(uid.to_owned()).or_default())
     }
 
     pub(crate) fn wrote(&self, records: u64) {

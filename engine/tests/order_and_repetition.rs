@@ -63,7 +63,7 @@ where
                 build(records).sink("out", sink.clone());
             });
         let late = summary.unwrap().late;
-        assert!(late.iter().all(|(_, late)| *late == 0), "{late:?}");
+        assert!(late.is_empty(), "{late:?}");
     }
     collected.records()
 }

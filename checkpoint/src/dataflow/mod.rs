@@ -62,7 +62,7 @@ pub use participant::{AckOutput, Closed, Participant, frontier_epoch};
 pub use scope::{CheckpointScope, Joined, Signal, Signals, state_uid};
 pub use stash::Stash;
 pub use timestamp::Delay;
-pub use typed::{KeyedElements, KeyedTimers, KeyedValues, keyed_schema};
+pub use typed::{KeyedElements, KeyedTimers, KeyedValues, declare_table, keyed_schema};
 
 #[cfg(doc)]
 use crate::run::Run;

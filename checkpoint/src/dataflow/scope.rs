@@ -164,7 +164,8 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
         }
     }
 
-    pub(super) fn fail(&self, error: Error) {
+    /// Notes what is wrong with an operator that is being built, for [`finish`](Self::finish) to return.
+    pub fn fail(&self, error: Error) {
         self.error.borrow_mut().get_or_insert(error);
     }
 

@@ -48,6 +48,25 @@ where
     Declared { joined, table }
 }
 
+/// Declares and loads the state `name` of operator `uid`, which owns it ([`CheckpointScope::own`]), for
+/// an operator that works on the table itself; what is returned makes it, given the operator's
+/// capabilities. `empty` makes a table for the groups of a worker.
+pub fn declare_table<'scope, T, K, V, C>(
+    checkpoints: &CheckpointScope<'scope, T>,
+    builder: &mut OperatorBuilder<'scope, T>,
+    named: (&str, &str),
+    empty: fn(KeyGroups, Range<u16>) -> KeyedTable<K, V, C>,
+) -> impl FnOnce(&[Capability<T>]) -> KeyedState<T, K, V, C> + use<T, K, V, C>
+where
+    T: Timestamp + EpochTime,
+    K: Persist + Hash + Eq,
+    V: Persist,
+    C: Codec<K> + Codec<V> + 'static,
+{
+    let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+    move |capabilities| joined.keyed(capabilities, table)
+}
+
 /// One value a key.
 pub struct KeyedValues<T: Timestamp, K, V: Persist, M: Retention, C> {
     state: KeyedState<T, K, M::Stored<V>, C>,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "shows rates and ages to people")]
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use super::{DryRun, Shared, SoFar};
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::metrics::{LateRecords, Metrics};
 
 /// How often the live line is redrawn.
 const LINE_EVERY: Duration = Duration::from_millis(250);
@@ -60,8 +61,9 @@ pub struct Summary {
     pub records_out: u64,
     /// Records that sources have skipped as unreadable.
     pub skipped: u64,
-    /// Records that operators have dropped because they were late, by the uid of the operator.
-    pub late: Vec<(String, u64)>,
+    /// Records that came behind the watermark, by the uid of the operator, with those that came again
+    /// after a restart.
+    pub late: BTreeMap<String, LateRecords>,
     /// Checkpoints completed.
     pub checkpoints: u64,
     /// Bytes that they added to the store.
@@ -167,8 +169,8 @@ impl fmt::Display for Summary {
         if self.skipped > 0 {
             write!(f, "\n  skipped  {} unreadable records", HumanCount(self.skipped))?;
         }
-        for (uid, late) in self.late.iter().filter(|(_, late)| *late > 0) {
-            write!(f, "\n  late  {} records dropped by {uid:?}", HumanCount(*late))?;
+        for (uid, late) in &self.late {
+            write!(f, "\n  late  {late} at {uid:?}")?;
         }
         if self.restarts > 0 {
             let (restarts, downtime) = (self.restarts, self.downtime.as_secs_f64());

@@ -11,6 +11,7 @@ mod requests;
 mod sink;
 mod source;
 mod split;
+pub(crate) mod window;
 
 pub(crate) use async_map::map_async;
 pub(crate) use broadcast::with_broadcast;

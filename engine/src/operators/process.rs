@@ -33,6 +33,9 @@ pub(crate) struct Now<'a, R> {
 
 /// The work of an operator.
 pub(crate) trait Work<D, R> {
+    /// The states are there; nothing has come.
+    fn start(&mut self) {}
+
     /// Works on records.
     fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<D>);
 
@@ -96,7 +99,7 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
     let mut input = builder.new_input_connection(stream, pact, to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
     let mut declarations = Declarations::new(flow, &mut builder, uid);
-    let work = declare(&mut declarations);
+    let mut work = declare(&mut declarations);
     let (makes, sides) = declarations.finish();
     if work.is_timed() {
         flow.not_within_loop(uid, "event time");
@@ -109,6 +112,7 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
         let outputs = std::iter::once(&0).chain(&ports);
         let held = outputs.map(|port| capabilities[*port].clone()).collect();
         drop(capabilities);
+        work.start();
         let mut operator = Operator {
             states: NamedStates::new(states),
             stash: Stash::default(),

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use highwater_checkpoint::dataflow::{
-    self, Delay, KeyedElements, KeyedTimers, KeyedValues, NamedState, Redistribution, list_schema,
-    state_uid,
+    self, Delay, KeyedElements, KeyedState, KeyedTimers, KeyedValues, NamedState, Redistribution,
+    list_schema, state_uid,
 };
-use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::{Forever, Retention, Ttl};
+use highwater_checkpoint::state::{Bincode, KeyGroups, KeyedTable};
 use highwater_checkpoint::{EventTime, Moment};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -21,6 +23,7 @@ use super::{
     AggregatingState, ListState, MapState, OperatorList, ReducingState, SideOutput, Slot,
     ValueState,
 };
+use crate::metrics::LateCell;
 use crate::stream::{Aggregator, Data, Flow, Key, Output, Stream};
 
 type Make = Box<dyn FnOnce(&[Capability<Moment>]) -> Rc<RefCell<dyn NamedState>>>;
@@ -49,7 +52,7 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         (self.makes, self.sides)
     }
 
-    fn side_output<S: 'static>(&mut self) -> (SideOutput<S>, Stream<'scope, S>) {
+    pub(crate) fn side_output<S: 'static>(&mut self) -> (SideOutput<S>, Stream<'scope, S>) {
         let port = self.builder.shape().outputs();
         let inputs = self.builder.shape().inputs();
         let connection = (0..inputs).map(|input| (input, Antichain::from_elem(Delay::default())));
@@ -57,6 +60,26 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         let (side, flush) = SideOutput::new(Output::from(output));
         self.sides.push((port, flush));
         (side, Stream::built(self.flow.clone(), stream))
+    }
+
+    pub(crate) fn key_groups(&self) -> KeyGroups {
+        self.flow.run().key_groups()
+    }
+
+    /// Where the operator counts records that come late.
+    pub(crate) fn late(&self) -> Arc<LateCell> {
+        self.flow.shared().metrics.late_of(self.uid)
+    }
+
+    /// A state whose table the operator works on itself; `empty` makes one for a worker's groups.
+    pub(crate) fn table<K: Data + Hash + Eq, V: Data>(
+        &mut self,
+        name: &str,
+        empty: fn(KeyGroups, Range<u16>) -> KeyedTable<K, V, Bincode>,
+    ) -> Slot<KeyedState<Moment, K, V, Bincode>> {
+        let checkpoints = self.flow.checkpoints();
+        let make = dataflow::declare_table(checkpoints, self.builder, (self.uid, name), empty);
+        self.keep(make)
     }
 
     pub(super) fn timers<K: Key, T: Data + Hash + Eq + Clone>(
@@ -86,7 +109,11 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         slot
     }
 
-    fn list<I: Data>(&mut self, name: &str, redistribution: Redistribution) -> OperatorList<I> {
+    pub(crate) fn list<I: Data>(
+        &mut self,
+        name: &str,
+        redistribution: Redistribution,
+    ) -> OperatorList<I> {
         self.list_from(name, redistribution, |items| items)
     }
 

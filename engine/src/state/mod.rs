@@ -105,7 +105,7 @@ impl<'a, K, R> Deref for Context<'a, K, R> {
 }
 
 /// A state that is declared when its operator is, and there when the operator runs.
-struct Slot<S>(Rc<OnceCell<Rc<RefCell<S>>>>);
+pub(crate) struct Slot<S>(Rc<OnceCell<Rc<RefCell<S>>>>);
 
 impl<S> Slot<S> {
     fn new() -> Self {
@@ -117,7 +117,7 @@ impl<S> Slot<S> {
     }
 
     /// Lends the state to `work`.
-    fn with<R>(&self, work: impl FnOnce(&mut S) -> R) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut S) -> R) -> R {
         let state = self.0.get().expect("a context exists when the operator runs");
         let lent = state.try_borrow_mut();
         work(&mut lent.expect("a closure that a state has lent to must not use that state itself"))

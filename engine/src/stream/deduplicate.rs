@@ -1,6 +1,5 @@
 //! Streams without repetitions.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use highwater_checkpoint::EventTime;
@@ -150,7 +149,7 @@ impl<'scope, T: Data> Stream<'scope, T> {
                 Event::Record(record) => {
                     let at = time_of(&record);
                     if at < ctx.watermark() {
-                        late.fetch_add(1, Ordering::Relaxed);
+                        late.dropped(1);
                         return;
                     }
                     let first = EventTime(at.0.saturating_sub(within_ms - 1));

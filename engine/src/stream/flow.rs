@@ -93,7 +93,7 @@ impl<'scope> Flow<'scope> {
     }
 
     /// Counts the late records of operator `uid`.
-    pub(crate) fn late_of(&self, uid: &str) -> Arc<std::sync::atomic::AtomicU64> {
+    pub(crate) fn late_of(&self, uid: &str) -> Arc<crate::metrics::LateCell> {
         self.shared().metrics.late_of(uid)
     }
 

@@ -80,6 +80,38 @@ pub trait Aggregator: 'static {
     fn output(&self, accumulator: &Self::Accumulator) -> Self::Output;
 }
 
+/// An [`Aggregator`] of which what is kept of some records and what is kept of others makes what is kept
+/// of all: what sliding, cumulating and session windows are made of.
+///
+/// ```
+/// use highwater::prelude::*;
+///
+/// struct Mean;
+///
+/// impl Aggregator for Mean {
+/// #   type Input = f64;
+/// #   type Accumulator = (f64, u64);
+/// #   type Output = f64;
+/// #   fn init(&self) -> (f64, u64) { (0.0, 0) }
+/// #   fn add(&self, (sum, count): &mut (f64, u64), value: f64) { *sum += value; *count += 1 }
+/// #   fn output(&self, (sum, count): &(f64, u64)) -> f64 { sum / *count as f64 }
+///     // ...
+/// }
+///
+/// impl MergeAggregator for Mean {
+///     fn merge(&self, (sum, count): &mut (f64, u64), later: (f64, u64)) {
+///         *sum += later.0;
+///         *count += later.1;
+///     }
+/// }
+/// ```
+pub trait MergeAggregator: Aggregator {
+    /// Merges what was kept of other records, later ones where there is an order, into `accumulator`.
+    ///
+    /// Contract: it does not matter how records are grouped, only their order may.
+    fn merge(&self, accumulator: &mut Self::Accumulator, later: Self::Accumulator);
+}
+
 /// A stream of records of `V` with a key of `K` each: all records of a key meet on one worker.
 ///
 /// Operators on it have a *uid*, by which a checkpoint's state is matched: it must be unique in

@@ -17,6 +17,7 @@ mod process;
 mod sample;
 mod sort;
 mod stateless;
+mod window;
 
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
 pub use connect::{Connected, ConnectedEvent, Either};
@@ -25,8 +26,9 @@ pub use join::{
     AsOfJoin, ConnectedByTime, IntervalJoin, JoinWindows, UnboundedJoin, Window, WindowJoin,
 };
 pub(crate) use keyed::Keep;
-pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream};
+pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream, MergeAggregator};
 pub use process::Arrival;
+pub use window::{LateAside, LateDropped, LateTo, WindowedStream};
 
 use std::cell::RefCell;
 

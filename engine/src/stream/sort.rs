@@ -1,7 +1,5 @@
 //! Records in the order of their event times.
 
-use std::sync::atomic::Ordering;
-
 use highwater_checkpoint::EventTime;
 
 use super::{Data, Key, KeyedStream, Stream};
@@ -67,7 +65,7 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
                 Event::Record(value) => {
                     let at = time_of(&value);
                     if at < ctx.watermark() {
-                        late.fetch_add(1, Ordering::Relaxed);
+                        late.dropped(1);
                         if let Some(to_late) = &to_late {
                             to_late.emit((ctx.key().clone(), value));
                         }

@@ -4,11 +4,11 @@
 //! the versions up to the watermark the last one is still needed, and those after the watermark.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_checkpoint::EventTime;
 
 use super::{ByTime, Times, wake_by};
+use crate::metrics::LateCell;
 use crate::state::{At, Context, MapState, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key};
 
@@ -40,7 +40,7 @@ impl<K: Key, V: Data> Versions<K, V> {
 pub(crate) fn as_of_join<K, L, R, O, P>(
     state: &mut TimedStates<'_, '_, '_, K, ()>,
     times: Times<L, R>,
-    late: Arc<AtomicU64>,
+    late: Arc<LateCell>,
     mut pair: P,
 ) -> impl FnMut(&Context<'_, K, O>, ConnectedEvent<L, R, ()>) + use<K, L, R, O, P>
 where
@@ -58,7 +58,7 @@ where
         ConnectedEvent::Left(record) => {
             let at = times.of_left(&record);
             if at < ctx.watermark() {
-                late.fetch_add(1, Ordering::Relaxed);
+                late.dropped(1);
                 return;
             }
             waiting.push(ctx, at, record);
@@ -67,7 +67,7 @@ where
         ConnectedEvent::Right(version) => {
             let from = times.of_right(&version);
             if from < ctx.watermark() {
-                late.fetch_add(1, Ordering::Relaxed);
+                late.dropped(1);
             }
             versions.insert(ctx, from, version, ctx.watermark());
             if waiting.first(ctx).is_none_or(|first| first >= ctx.watermark())

@@ -10,12 +10,12 @@
 //! has one timer, for the first record that will be done with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_checkpoint::EventTime;
 use serde::{Deserialize, Serialize};
 
 use super::{ByTime, Outer, Times, wake_by};
+use crate::metrics::LateCell;
 use crate::state::{Context, EventTimers, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key};
 
@@ -112,7 +112,7 @@ pub(crate) fn interval_join<K, L, R, O, P>(
     times: Times<L, R>,
     (lower_ms, upper_ms): (i64, i64),
     outer: Outer,
-    late: Arc<AtomicU64>,
+    late: Arc<LateCell>,
     mut pair: P,
 ) -> impl FnMut(&Context<'_, K, O>, ConnectedEvent<L, R, ()>) + use<K, L, R, O, P>
 where
@@ -134,7 +134,7 @@ where
         ConnectedEvent::Left(value) => {
             let at = times.of_left(&value);
             if at < ctx.watermark() {
-                late.fetch_add(1, Ordering::Relaxed);
+                late.dropped(1);
                 return;
             }
             lefts.arrive(ctx, (at, value), &rights, &wake, |l, r| pair(ctx.key(), Some(l), r));
@@ -142,7 +142,7 @@ where
         ConnectedEvent::Right(value) => {
             let at = times.of_right(&value);
             if at < ctx.watermark() {
-                late.fetch_add(1, Ordering::Relaxed);
+                late.dropped(1);
                 return;
             }
             rights.arrive(ctx, (at, value), &lefts, &wake, |r, l| pair(ctx.key(), l, Some(r)));

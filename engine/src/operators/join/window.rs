@@ -5,11 +5,11 @@
 //! the first window that is not complete.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater_checkpoint::EventTime;
 
 use super::{ByTime, Times, wake_by};
+use crate::metrics::LateCell;
 use crate::state::{Context, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key, Window};
 
@@ -74,7 +74,7 @@ pub(crate) fn co_group<K, L, R, O, P>(
     state: &mut TimedStates<'_, '_, '_, K, ()>,
     times: Times<L, R>,
     windows: Fixed,
-    late: Arc<AtomicU64>,
+    late: Arc<LateCell>,
     mut group: P,
 ) -> impl FnMut(&Context<'_, K, O>, ConnectedEvent<L, R, ()>) + use<K, L, R, O, P>
 where
@@ -97,7 +97,7 @@ where
         let watermark = ctx.watermark();
         if !matches!(event, ConnectedEvent::Timer { .. }) {
             let Some(first) = windows.first_of(at, watermark) else {
-                late.fetch_add(1, Ordering::Relaxed);
+                late.dropped(1);
                 return;
             };
             match event {

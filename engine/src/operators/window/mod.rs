@@ -1,0 +1,200 @@
+//! Windows: records of a key by their times, and what they have come to when a watermark is there.
+//!
+//! ```text
+//!   record --Grid--> window or slice --Fold--> state by (key, its end)     whole.rs, sliced.rs
+//!          --gap---> session of its key                                    merging.rs
+//!          --------> the n-th of its key                                   counted.rs
+//!   watermark ------> what is due fires: Agenda, TimerQueue
+//! ```
+//!
+//! # Invariants
+//!
+//! * **A1** A record is judged by the watermark up to which windows have fired, or do just now: none is
+//!   taken for a window that is forgotten, before a restart or after it ([`floors`]).
+//! * **A2** State is removed when the watermark has come to the end of its last window and the allowed
+//!   lateness.
+//! * **A3** What is due when is in memory alone, and found out again from the state.
+
+mod agenda;
+mod counted;
+mod floors;
+mod fold;
+mod gate;
+mod grid;
+mod merging;
+mod running;
+mod sessions;
+mod sliced;
+mod whole;
+
+use std::hash::Hash;
+
+use highwater_checkpoint::EventTime;
+use highwater_checkpoint::dataflow::Redistribution;
+use highwater_checkpoint::state::typed::Element;
+use highwater_checkpoint::state::{Codec, KeyedTable, stable_hash};
+
+pub(crate) use fold::{Aggregated, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced};
+pub(crate) use gate::Clock;
+pub(crate) use grid::{Grid, OVERLAP_MAX, SPAN_MAX};
+
+use self::agenda::Agenda;
+use self::gate::Gate;
+use super::process_by_hash;
+use crate::state::Declarations;
+use crate::stream::{Data, Key, Stream};
+use crate::window::{Plan, TriggerPlan, Windowed};
+
+/// Records whose slots are prefetched before the first of them is updated.
+const AHEAD: usize = 128;
+
+/// Due entries whose slots are prefetched before the first of them is looked at.
+const DUE_AHEAD: usize = 64;
+
+/// The state of a window operator, and the one in which it says what it has acted on.
+const WINDOWS: &str = "windows";
+const ACTED_ON: &str = "acted-on";
+
+/// A window operator that is to be.
+pub(crate) struct Windowing<T> {
+    pub(crate) plan: Plan,
+    pub(crate) trigger: TriggerPlan,
+    pub(crate) clock: Clock<T>,
+    /// Milliseconds.
+    pub(crate) lateness: i64,
+    /// Whether late records go to a stream of their own.
+    pub(crate) is_late_kept: bool,
+}
+
+type Streams<'scope, K, V, R> = (Stream<'scope, Windowed<K, R>>, Option<Stream<'scope, (K, V)>>);
+
+impl<T> Windowing<T> {
+    fn gate<'scope, K: Key, V: Data>(
+        self,
+        declarations: &mut Declarations<'_, 'scope>,
+        aside: &mut Option<Stream<'scope, (K, V)>>,
+    ) -> Gate<K, V, T>
+    where
+        T: Fn(&V) -> EventTime,
+    {
+        let late_to = self.is_late_kept.then(|| {
+            let (late_to, stream) = declarations.side_output();
+            *aside = Some(stream);
+            late_to
+        });
+        let acted_on = declarations.list(ACTED_ON, Redistribution::Broadcast);
+        let (key_groups, late) = (declarations.key_groups(), declarations.late());
+        Gate::new((self.clock, self.lateness), acted_on, key_groups, late_to, late)
+    }
+}
+
+/// Adds windows whose contents need not merge: of a plan with [`Plan::Grid`] or [`Plan::Count`].
+pub(crate) fn fold_windows<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Fold<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = match windowing.plan.clone() {
+        Plan::Count { records } => process_by_hash(&flow, uid, stream, hash, |declarations| {
+            let windows = declarations.table(WINDOWS, KeyedTable::new);
+            let gate = windowing.gate(declarations, &mut aside);
+            counted::CountWindows { windows, records, fold, gate }
+        }),
+        Plan::Grid(grid) => process_by_hash(&flow, uid, stream, hash, |declarations| {
+            let panes = declarations.table(WINDOWS, |groups, owned| {
+                KeyedTable::placed_by(groups, owned, Element::table_hash)
+            });
+            let trigger = windowing.trigger;
+            let gate = windowing.gate(declarations, &mut aside);
+            whole::Whole { panes, grid: grid.0, fold, trigger, gate, agendas: <_>::default() }
+        }),
+        Plan::Session { .. } | Plan::Refused(_) => {
+            unreachable!("sessions are not `Aligned`, and what is refused was replaced")
+        }
+    };
+    (Stream::built(flow, made), aside)
+}
+
+/// Adds windows of any kind, whose contents merge.
+pub(crate) fn merge_windows<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Merge<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let mut aside = None;
+    let made = match windowing.plan.clone() {
+        Plan::Session { gap } => {
+            let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
+            process_by_hash(&flow, uid, stream, hash, |declarations| {
+                let sessions = declarations.table(WINDOWS, KeyedTable::new);
+                let trigger = windowing.trigger;
+                let gate = windowing.gate(declarations, &mut aside);
+                merging::SessionWindows::new(sessions, gap, fold, trigger, gate)
+            })
+        }
+        Plan::Grid(grid) if !grid.0.is_disjoint() && windowing.trigger.is_plain() => {
+            let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
+            process_by_hash(&flow, uid, stream, hash, |declarations| {
+                let slices = declarations.table(WINDOWS, |groups, owned| {
+                    KeyedTable::placed_by(groups, owned, Element::table_hash)
+                });
+                let gate = windowing.gate(declarations, &mut aside);
+                sliced::Sliced::new(slices, grid.0, fold, gate)
+            })
+        }
+        Plan::Grid(_) | Plan::Count { .. } | Plan::Refused(_) => {
+            return fold_windows(uid, stream, windowing, fold);
+        }
+    };
+    (Stream::built(flow, made), aside)
+}
+
+fn hash_of<K: Key, V>((key, _): &(K, V)) -> u64 {
+    stable_hash(key)
+}
+
+/// The first multiple of `every` after `at`.
+fn next_multiple(at: i64, every: i64) -> i64 {
+    let at = grid::clamp(at);
+    at - at.rem_euclid(every) + every
+}
+
+/// Does what is on an agenda for `until` and before, as long as the budget lasts: their slots are on
+/// their way when it comes to them.
+fn each_due<K: Eq + Hash, V, C: Codec<K> + Codec<V>>(
+    agenda: &mut Agenda,
+    until: i64,
+    budget: &mut usize,
+    table: &mut KeyedTable<K, V, C>,
+    mut each: impl FnMut(&mut KeyedTable<K, V, C>, i64, u64),
+) {
+    let mut taken = Vec::new();
+    while *budget > 0
+        && let Some(at) = agenda.take(until, DUE_AHEAD.min(*budget), &mut taken)
+    {
+        *budget -= taken.len();
+        for hash in &taken {
+            table.place(*hash);
+        }
+        for hash in taken.drain(..) {
+            each(table, at, hash);
+        }
+    }
+}

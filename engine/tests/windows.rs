@@ -1,0 +1,599 @@
+//! Windows say what a plain loop over the records says, for every kind of them, on any number of
+//! workers, whatever the order in which records come, and whenever a run ends.
+//!
+//! Records of several splits are out of order by less than the watermarks allow, so that none is late
+//! and the output is one and the same. The oracle tries every window there could be against every
+//! record. Late records wait, in the source, for a window to have fired.
+
+#![expect(clippy::disallowed_methods, reason = "pauses on purpose")]
+#![allow(clippy::unwrap_used)] // a panic is the report
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use highwater::checkpoint::run::Run;
+use highwater::checkpoint::store::Location;
+use highwater::prelude::*;
+use highwater::source::{NamedSplit, ReadLimit, ReadStatus, SplitReader};
+use highwater::testing::{CollectSink, Random, VecSource};
+use highwater::window::{
+    Count, Cumulating, Global, Session, Sliding, Trigger, Tumbling, Window, Windowed,
+};
+use highwater::{BoxError, RestartStrategy, Summary};
+use proptest::prelude::*;
+
+/// A key, a time and a number of its own.
+type Record = (u64, i64, u64);
+type Row = Windowed<u64, Vec<u64>>;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// How records may be out of order within a split.
+const DISORDER: i64 = 40;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Tumbling(u64, u64),
+    Sliding(u64, u64, u64),
+    Cumulating(u64, u64, u64),
+    Session(u64),
+    Global,
+}
+
+/// What is kept: all numbers, merged where windows merge, or folded in each window alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Aggregate,
+    Fold,
+    Process,
+}
+
+/// The numbers of the records.
+struct Numbers;
+
+impl Aggregator for Numbers {
+    type Input = Record;
+    type Accumulator = Vec<u64>;
+    type Output = Vec<u64>;
+
+    fn init(&self) -> Vec<u64> {
+        Vec::new()
+    }
+    fn add(&self, numbers: &mut Vec<u64>, record: Record) {
+        numbers.push(record.2);
+    }
+    fn output(&self, numbers: &Vec<u64>) -> Vec<u64> {
+        sorted(numbers.clone())
+    }
+}
+
+impl MergeAggregator for Numbers {
+    fn merge(&self, numbers: &mut Vec<u64>, later: Vec<u64>) {
+        numbers.extend(later);
+    }
+}
+
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items
+}
+
+fn at((_, at, _): &Record) -> EventTime {
+    EventTime(*at)
+}
+
+fn windows<'scope>(records: Stream<'scope, Record>, kind: Kind, how: How) -> Stream<'scope, Row> {
+    let keyed = records.key_by(|record| record.0);
+    macro_rules! by {
+        ($assigner:expr) => {{
+            let windowed = keyed.window($assigner, at);
+            match how {
+                How::Aggregate => windowed.aggregate("windows", Numbers),
+                How::Fold => windowed.fold("windows", Vec::new(), |numbers, record: Record| {
+                    numbers.push(record.2);
+                    numbers.sort();
+                }),
+                How::Process => windowed.process("windows", |_, _, records| {
+                    sorted(records.iter().map(|record| record.2).collect())
+                }),
+            }
+        }};
+    }
+    match kind {
+        Kind::Tumbling(size, offset) => by!(Tumbling::of(ms(size)).offset(ms(offset))),
+        Kind::Sliding(size, slide, offset) => {
+            by!(Sliding::of(ms(size), ms(slide)).offset_back(ms(offset)))
+        }
+        Kind::Cumulating(max, step, offset) => {
+            by!(Cumulating::of(ms(max), ms(step)).offset(ms(offset)))
+        }
+        Kind::Global => by!(Global),
+        Kind::Session(gap) => keyed.window(Session::gap(ms(gap)), at).aggregate("windows", Numbers),
+    }
+}
+
+/// All windows that could be, by their definitions.
+fn candidates(kind: Kind, from: i64, until: i64) -> Vec<(i64, i64)> {
+    let starts = |every: u64, offset: i64| {
+        let every = every as i64;
+        // The offset is within 300.
+        let (first, last) =
+            ((from - 300).div_euclid(every) - 1, (until + 300).div_euclid(every) + 1);
+        (first..=last).map(move |n| n * every + offset)
+    };
+    match kind {
+        Kind::Tumbling(size, offset) => {
+            starts(size, offset as i64).map(|start| (start, start + size as i64)).collect()
+        }
+        Kind::Sliding(size, slide, offset) => {
+            let back = (size / slide + 9) as i64 * slide as i64;
+            let starts = starts(slide, -(offset as i64));
+            let earlier = (-back..0).step_by(slide as usize);
+            let first = starts.clone().next().unwrap();
+            let all = earlier.map(|by| first + by).chain(starts);
+            all.map(|start| (start, start + size as i64)).collect()
+        }
+        Kind::Cumulating(max, step, offset) => starts(max, offset as i64)
+            .flat_map(|start| (1..=max / step).map(move |n| (start, start + (n * step) as i64)))
+            .collect(),
+        Kind::Global => vec![(i64::MIN, i64::MAX)],
+        Kind::Session(_) => unreachable!("those depend on the records"),
+    }
+}
+
+fn row(key: u64, (start, end): (i64, i64), value: Vec<u64>) -> Row {
+    let window = Window { start: EventTime(start), end: EventTime(end) };
+    Windowed { key, window, value: sorted(value) }
+}
+
+fn model(kind: Kind, splits: &[Vec<Record>]) -> Vec<Row> {
+    let mut by_key: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+    splits.iter().flatten().for_each(|record| by_key.entry(record.0).or_default().push(*record));
+    let mut rows = Vec::new();
+    for (key, mut records) in by_key {
+        records.sort_by_key(|record| record.1);
+        if let Kind::Session(gap) = kind {
+            for of in records.chunk_by(|one, next| next.1 - one.1 < gap as i64) {
+                let bounds = (of[0].1, of[of.len() - 1].1 + gap as i64);
+                rows.push(row(key, bounds, of.iter().map(|record| record.2).collect()));
+            }
+            continue;
+        }
+        for (start, end) in candidates(kind, records[0].1, records[records.len() - 1].1) {
+            let within = |record: &&Record| start <= record.1 && record.1 < end;
+            let numbers: Vec<u64> = records.iter().filter(within).map(|r| r.2).collect();
+            if !numbers.is_empty() {
+                rows.push(row(key, (start, end), numbers));
+            }
+        }
+    }
+    sorted(rows)
+}
+
+fn input(seed: u64, records: u64, splits: usize, keys: usize) -> Vec<Vec<Record>> {
+    let mut random = Random::new(seed);
+    let mut input = vec![Vec::new(); splits];
+    let mut times: Vec<i64> = (0..splits).map(|_| -500 + random.below(200) as i64).collect();
+    for number in 0..records {
+        let split = random.below(splits);
+        // Bursts, and pauses in which sessions end.
+        times[split] += if random.below(20) == 0 { 150 } else { random.below(8) as i64 };
+        let at = times[split] - random.below(DISORDER as usize) as i64;
+        input[split].push((random.below(keys) as u64, at, number));
+    }
+    input
+}
+
+/// Yields few records at once.
+#[derive(Clone)]
+struct Trickle {
+    source: VecSource<Record>,
+    few: usize,
+    pause: Duration,
+}
+
+struct TrickleReader {
+    reader: <VecSource<Record> as Source>::Reader,
+    few: usize,
+    pause: Duration,
+}
+
+impl Source for Trickle {
+    type Item = Record;
+    type Split = <VecSource<Record> as Source>::Split;
+    type Offset = <VecSource<Record> as Source>::Offset;
+    type Reader = TrickleReader;
+
+    fn discover(
+        &self,
+        known: &[NamedSplit<Self::Split>],
+    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
+        self.source.discover(known)
+    }
+
+    fn open(
+        &self,
+        split: &Self::Split,
+        at: Option<Self::Offset>,
+    ) -> Result<TrickleReader, BoxError> {
+        let reader = self.source.open(split, at)?;
+        Ok(TrickleReader { reader, few: self.few, pause: self.pause })
+    }
+}
+
+impl SplitReader for TrickleReader {
+    type Item = Record;
+    type Offset = <VecSource<Record> as Source>::Offset;
+
+    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
+        let limit = ReadLimit { records: limit.records.min(self.few), ..limit };
+        Ok(match self.reader.read(limit, out)? {
+            ReadStatus::Ready => ReadStatus::Idle { retry_after: self.pause },
+            other => other,
+        })
+    }
+
+    fn offset(&self) -> Self::Offset {
+        self.reader.offset()
+    }
+}
+
+fn source(
+    input: &[Vec<Record>],
+    few: usize,
+    pause: Duration,
+) -> impl Source<Item = Record> + Clone {
+    let source = Trickle { source: VecSource::splits(input.to_vec()), few, pause };
+    source.with_watermarks(Watermarks::bounded(ms(DISORDER as u64), at))
+}
+
+fn job(workers: usize) -> Job {
+    Job::new("windows").quiet().workers(workers).restart_strategy(RestartStrategy::None)
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        (1u64..90, 0u64..200).prop_map(|(size, offset)| Kind::Tumbling(size, offset)),
+        (1u64..120, 1u64..60, 0u64..100).prop_map(|(one, other, offset)| {
+            Kind::Sliding(one.max(other), one.min(other), offset)
+        }),
+        (1u64..8, 1u64..40, 0u64..100).prop_map(|(steps, step, offset)| Kind::Cumulating(
+            steps * step,
+            step,
+            offset
+        )),
+        (1u64..60).prop_map(Kind::Session),
+        Just(Kind::Global),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn they_say_what_a_plain_loop_says(
+        kind in kinds(),
+        how in prop_oneof![Just(How::Aggregate), Just(How::Fold), Just(How::Process)],
+        (seed, records, splits, keys) in (any::<u64>(), 0u64..300, 1usize..4, 1usize..7),
+        (workers, few) in (1usize..4, 1usize..60),
+    ) {
+        let input = input(seed, records, splits, keys);
+        let (source, sink) = (source(&input, few, ms(0)), CollectSink::new());
+        let collected: CollectSink<Row> = sink.clone();
+        let summary = job(workers).execute(move |flow| {
+            let records = flow.source("records", source.clone());
+            windows(records, kind, how).sink("rows", sink.clone());
+        });
+        let late = summary.unwrap().late;
+        prop_assert!(late.is_empty(), "{:?}", late);
+        prop_assert_eq!(sorted(collected.records()), model(kind, &input));
+    }
+}
+
+/// One run of a job; `each` is called with the number of each record that it reads.
+fn run(
+    (store, workers): (&Location, usize),
+    input: &[Vec<Record>],
+    (kind, how): (Kind, How),
+    sink: &CollectSink<Row>,
+    each: impl Fn(&Run, u64) + Clone + Send + Sync + 'static,
+) -> highwater::Result<Summary> {
+    let (source, sink) = (source(input, 5, ms(1)), sink.clone());
+    let seen = Arc::new(AtomicU64::new(0));
+    let job = job(workers).checkpoint_store(store.clone()).checkpoint_interval(ms(2));
+    job.execute(move |flow| {
+        let run = Arc::clone(flow.checkpoints().run());
+        let (each, seen) = (each.clone(), Arc::clone(&seen));
+        let records = flow.source("records", source.clone());
+        let records = records.inspect(move |_| each(&run, seen.fetch_add(1, Ordering::Relaxed)));
+        windows(records, kind, how).sink("rows", sink.clone());
+    })
+}
+
+/// Stopped or dead, at any record, resumed on another number of workers: nothing is late because of
+/// that, nothing fires twice, nothing is lost.
+#[test]
+fn a_run_that_ends_at_any_time_is_gone_on_with_by_any_number_of_workers() {
+    let kinds = [
+        Kind::Tumbling(50, 7),
+        Kind::Sliding(100, 10, 3),
+        Kind::Sliding(70, 30, 0),
+        Kind::Cumulating(120, 30, 0),
+        Kind::Session(25),
+    ];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        for how in [How::Aggregate, How::Fold] {
+            if how == How::Fold && matches!(kind, Kind::Session(_) | Kind::Tumbling(..)) {
+                continue;
+            }
+            let mut random = Random::new(number as u64 * 7 + how as u64);
+            let input = input(number as u64, 1_500, 3, 9);
+            let (store, collected) = (Location::memory(), CollectSink::new());
+            let mut case = format!("{kind:?} {how:?}");
+            loop {
+                let (workers, at) = (1 + random.below(3), 100 + random.below(500) as u64);
+                let dies = random.below(2) == 0;
+                case = format!("{case}, {workers} workers until {at} (dies: {dies})");
+                let end = move |run: &Run, n: u64| {
+                    assert!(!dies || n < at, "dies on purpose");
+                    if n == at {
+                        run.control().request_stop();
+                    }
+                };
+                let outcome = run((&store, workers), &input, (kind, how), &collected, end);
+                match outcome {
+                    Err(error) => assert!(format!("{error:?}").contains("on purpose"), "{error:?}"),
+                    Ok(summary) => {
+                        assert!(summary.late.is_empty(), "{case}: {:?}", summary.late);
+                        if summary.outcome == highwater::job::Outcome::Finished {
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(sorted(collected.records()), model(kind, &input), "{case}");
+        }
+    }
+}
+
+/// Yields its records one by one; one with a time of [`WAIT`] waits until as many results are there as
+/// its number says, and is no record.
+#[derive(Clone)]
+struct Waiting {
+    source: VecSource<Record>,
+    results: Arc<AtomicU64>,
+}
+
+const WAIT: i64 = i64::MIN;
+
+struct WaitingReader {
+    reader: <VecSource<Record> as Source>::Reader,
+    results: Arc<AtomicU64>,
+    waits: Option<u64>,
+}
+
+impl Source for Waiting {
+    type Item = Record;
+    type Split = <VecSource<Record> as Source>::Split;
+    type Offset = <VecSource<Record> as Source>::Offset;
+    type Reader = WaitingReader;
+
+    fn discover(
+        &self,
+        known: &[NamedSplit<Self::Split>],
+    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
+        self.source.discover(known)
+    }
+
+    fn open(
+        &self,
+        split: &Self::Split,
+        at: Option<Self::Offset>,
+    ) -> Result<WaitingReader, BoxError> {
+        let results = Arc::clone(&self.results);
+        Ok(WaitingReader { reader: self.source.open(split, at)?, results, waits: None })
+    }
+}
+
+impl SplitReader for WaitingReader {
+    type Item = Record;
+    type Offset = <VecSource<Record> as Source>::Offset;
+
+    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
+        let again = ReadStatus::Idle { retry_after: ms(1) };
+        if self.waits.is_some_and(|results| self.results.load(Ordering::Relaxed) < results) {
+            return Ok(again);
+        }
+        self.waits = None;
+        let status = self.reader.read(ReadLimit { records: 1, ..limit }, out)?;
+        if let Some((_, _, results)) = out.pop_if(|record| record.1 == WAIT) {
+            self.waits = Some(results);
+            return Ok(again);
+        }
+        Ok(status)
+    }
+
+    fn offset(&self) -> Self::Offset {
+        self.reader.offset()
+    }
+}
+
+/// Runs the steps on one worker; returns the rows in order, and the numbers of late records.
+fn in_order(
+    steps: &[Record],
+    build: impl for<'scope> Fn(
+        KeyedStream<'scope, u64, Record>,
+    ) -> (Stream<'scope, Row>, Stream<'scope, (u64, Record)>)
+    + Send
+    + Sync
+    + 'static,
+) -> (Vec<Row>, Vec<u64>, Summary) {
+    let results = Arc::new(AtomicU64::new(0));
+    let source = Waiting { source: VecSource::new(steps.to_vec()), results: Arc::clone(&results) };
+    let source = source.with_watermarks(Watermarks::ascending(at));
+    let (rows, late) = (CollectSink::new(), CollectSink::new());
+    let (to_rows, to_late) = (rows.clone(), late.clone());
+    let summary = job(1).execute(move |flow| {
+        let results = Arc::clone(&results);
+        let (rows, late) = build(flow.source("records", source.clone()).key_by(|record| record.0));
+        let rows = rows.inspect(move |_| {
+            results.fetch_add(1, Ordering::Relaxed);
+        });
+        rows.sink("rows", to_rows.clone());
+        late.map(|(_, record)| record.2).sink("late", to_late.clone());
+    });
+    (rows.records(), late.records(), summary.unwrap())
+}
+
+/// 100 to 200 has fired when the late ones come.
+const LATE: [Record; 7] =
+    [(1, 150, 0), (1, 200, 1), (1, WAIT, 1), (1, 199, 2), (1, 100, 3), (1, 250, 4), (1, 320, 5)];
+
+#[test]
+fn a_record_that_is_late_by_a_millisecond_goes_aside_and_is_counted() {
+    let (rows, late, summary) = in_order(&LATE, |records| {
+        records.window(Tumbling::of(ms(100)), at).late_output().aggregate("windows", Numbers)
+    });
+    let right = [((100, 200), vec![0]), ((200, 300), vec![1, 4]), ((300, 400), vec![5])];
+    assert_eq!(rows, right.map(|(bounds, value)| row(1, bounds, value)));
+    assert_eq!(late, [2, 3]);
+    let counts = summary.late["windows"];
+    assert_eq!((counts.taken, counts.dropped, counts.sent_aside), (0, 0, 2));
+    assert!(summary.to_string().contains("late  2 sent aside at \"windows\""), "{summary}");
+}
+
+#[test]
+fn late_records_that_are_allowed_fire_their_window_again() {
+    for how in [Trigger::watermark(), Trigger::watermark().purge()] {
+        let is_purging = format!("{how:?}").contains("is_purging: true");
+        let (rows, late, summary) = in_order(&LATE, move |records| {
+            let windows = records.window(Tumbling::of(ms(100)), at).trigger(how);
+            windows.allowed_lateness(ms(50)).late_output().aggregate("windows", Numbers)
+        });
+        let again = match is_purging {
+            false => [vec![0], vec![0, 2], vec![0, 2, 3]],
+            true => [vec![0], vec![2], vec![3]],
+        };
+        let rest = [((200, 300), vec![1, 4]), ((300, 400), vec![5])];
+        let right: Vec<Row> = again.map(|value| row(1, (100, 200), value)).into();
+        let rest = rest.map(|(bounds, value)| row(1, bounds, value));
+        assert_eq!(rows, [right, rest.into()].concat());
+        assert_eq!((late.len(), summary.late["windows"].taken), (0, 2));
+    }
+}
+
+#[test]
+fn sliding_windows_that_share_a_late_record_fire_again_and_the_next_has_it() {
+    let (rows, late, _) = in_order(&LATE, |records| {
+        let windows = records.window(Sliding::of(ms(100), ms(50)), at).allowed_lateness(ms(50));
+        windows.late_output().aggregate("windows", Numbers)
+    });
+    // 150 to 250 is open when 199 comes. 100 to 150 is open to nobody: 100 is late for its first window.
+    let right = [
+        ((100, 200), vec![0]),
+        ((100, 200), vec![0, 2]),
+        ((100, 200), vec![0, 2, 3]),
+        ((150, 250), vec![0, 1, 2]),
+        ((200, 300), vec![1, 4]),
+        ((250, 350), vec![4, 5]),
+        ((300, 400), vec![5]),
+    ];
+    assert_eq!(rows, right.map(|(bounds, value)| row(1, bounds, value)));
+    assert_eq!(late, [] as [u64; 0]);
+}
+
+#[test]
+fn a_late_record_makes_two_sessions_that_have_fired_one() {
+    let steps =
+        [(1, 0, 0), (1, 60, 1), (1, 120, 2), (1, WAIT, 2), (1, 45, 3), (1, 75, 4), (1, 999, 5)];
+    let (rows, late, _) = in_order(&steps, |records| {
+        let sessions = records.window(Session::gap(ms(50)), at).allowed_lateness(ms(100));
+        sessions.late_output().aggregate("windows", Numbers)
+    });
+    let right = [
+        ((0, 50), vec![0]),
+        ((60, 110), vec![1]),
+        ((0, 110), vec![0, 1, 3]),
+        // With the one that is open it is one whose end is to come.
+        ((0, 170), vec![0, 1, 2, 3, 4]),
+        ((999, 1049), vec![5]),
+    ];
+    assert_eq!(rows, right.map(|(bounds, value)| row(1, bounds, value)));
+    assert_eq!(late, [] as [u64; 0]);
+}
+
+#[test]
+fn early_firings_say_what_is_there_and_the_last_says_all() {
+    let steps = [(1, 10, 0), (1, 20, 1), (1, 60, 2), (1, WAIT, 1), (1, 70, 3), (1, 130, 4)];
+    let (rows, _, _) = in_order(&steps, |records| {
+        let early = Trigger::watermark().early_every(ms(50));
+        let windows = records.window(Tumbling::of(ms(100)), at).trigger(early);
+        windows.late_output().aggregate("windows", Numbers)
+    });
+    let last = rows.iter().rfind(|row| row.window.end == EventTime(100)).unwrap();
+    assert_eq!(*last, row(1, (0, 100), vec![0, 1, 2, 3]));
+    assert!(rows.len() >= 3 && rows[0].value.len() < 4, "{rows:?}");
+    let (rows, _, _) = in_order(&steps[..3], |records| {
+        let early = Trigger::watermark().early_after(2).purge();
+        let windows = records.window(Tumbling::of(ms(100)), at).trigger(early);
+        windows.late_output().aggregate("windows", Numbers)
+    });
+    assert_eq!(rows, [vec![0, 1], vec![2]].map(|value| row(1, (0, 100), value)));
+}
+
+#[test]
+fn count_windows_are_of_as_many_records_and_say_nothing_of_fewer() {
+    let steps = [(1, 30, 0), (2, 5, 1), (1, 10, 2), (1, 20, 3), (1, 40, 4), (1, 50, 5)];
+    let (rows, _, _) = in_order(&steps, |records| {
+        records.window(Count::of(2), at).late_output().aggregate("windows", Numbers)
+    });
+    assert_eq!(rows, [row(1, (10, 31), vec![0, 2]), row(1, (20, 41), vec![3, 4])]);
+}
+
+#[test]
+fn times_at_the_ends_of_time_are_in_windows_like_others() {
+    let records = vec![vec![(1, i64::MIN, 0), (1, -1, 1), (1, 0, 2), (1, i64::MAX, 3)]];
+    for kind in [Kind::Tumbling(10, 0), Kind::Cumulating(10, 5, 0), Kind::Session(10)] {
+        let (source, sink) = (VecSource::splits(records.clone()), CollectSink::<Row>::new());
+        let collected = sink.clone();
+        let summary = job(1).execute(move |flow| {
+            windows(flow.source("records", source.clone()), kind, How::Aggregate)
+                .sink("rows", sink.clone());
+        });
+        assert!(summary.unwrap().late.is_empty());
+        let mut numbers: Vec<u64> =
+            collected.records().into_iter().flat_map(|row| row.value).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers, [0, 1, 2, 3], "{kind:?}");
+    }
+}
+
+#[track_caller]
+fn refused<W: highwater::window::Assigner + Copy + Send + Sync>(windows: W, parts: &[&str]) {
+    let outcome = job(2).run(move |flow| {
+        let records = flow.source("records", VecSource::new([(1u64, 1i64, 1u64)]));
+        records.window_all(windows, at).count("windows").for_each(drop);
+    });
+    let text = format!("{:?}", outcome.unwrap_err());
+    for part in [&["operator \"windows\": "], parts].concat() {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+}
+
+#[test]
+fn windows_that_cannot_be_are_refused_with_both_numbers() {
+    refused(Tumbling::of(ms(0)), &["size of the tumbling windows is 0ns", "at least 1 ms"]);
+    refused(Tumbling::of(Duration::from_micros(999)), &["999\u{b5}s", "at least 1 ms"]);
+    refused(Tumbling::of(Duration::MAX), &["at most a million years"]);
+    refused(Sliding::of(ms(10), ms(0)), &["slide of the sliding windows is 0ns"]);
+    refused(Sliding::of(ms(10), ms(11)), &["11 ms, is longer than their size, 10 ms"]);
+    refused(Sliding::of(ms(1_000_000), ms(1)), &["1000000 times", "at most 100000"]);
+    refused(Session::gap(ms(0)), &["gap of the session windows is 0ns"]);
+    refused(Cumulating::of(ms(10), ms(3)), &["up to 10 ms in steps of 3 ms"]);
+    refused(Count::of(0), &["0 records"]);
+}
