@@ -320,6 +320,7 @@ fn run(
 fn a_run_that_ends_at_any_time_is_gone_on_with_by_any_number_of_workers() {
     let kinds = [
         Kind::Tumbling(50, 7),
+        Kind::Tumbling(3, 0),
         Kind::Sliding(100, 10, 3),
         Kind::Sliding(70, 30, 0),
         Kind::Cumulating(120, 30, 0),
@@ -571,6 +572,62 @@ fn times_at_the_ends_of_time_are_in_windows_like_others() {
         numbers.dedup();
         assert_eq!(numbers, [0, 1, 2, 3], "{kind:?}");
     }
+}
+
+/// What is said when depends on the clock; that each record is in one window does not, whenever the run
+/// was stopped.
+#[test]
+fn by_processing_time_each_record_is_in_one_window_that_fires_by_itself() {
+    let records = input(3, 400, 2, 5);
+    let (store, collected) = (Location::memory(), CollectSink::<Row>::new());
+    for (workers, stops) in [(2, true), (3, true), (1, false)] {
+        let (source, sink) = (source(&records, 5, ms(1)), collected.clone());
+        let (seen, fired) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let is_fired = Arc::clone(&fired);
+        let job = job(workers).checkpoint_store(store.clone()).checkpoint_interval(ms(2));
+        let summary = job.execute(move |flow| {
+            let (run, seen) = (Arc::clone(flow.checkpoints().run()), Arc::clone(&seen));
+            let fired = Arc::clone(&fired);
+            let records = flow.source("records", source.clone()).inspect(move |_| {
+                if seen.fetch_add(1, Ordering::Relaxed) == 120 && stops {
+                    run.control().request_stop();
+                }
+            });
+            let windows = records.key_by(|record| record.0);
+            let windows = windows.window_by_processing_time(Tumbling::of(ms(5)));
+            let rows = windows.aggregate("windows", Numbers).inspect(move |_| {
+                fired.fetch_add(1, Ordering::Relaxed);
+            });
+            rows.sink("rows", sink.clone());
+        });
+        let summary = summary.unwrap();
+        assert!(summary.late.is_empty(), "{:?}", summary.late);
+        assert!(is_fired.load(Ordering::Relaxed) > 0, "nothing fires before the end");
+    }
+    let numbers = collected.records().into_iter().flat_map(|row| row.value).collect();
+    assert_eq!(sorted(numbers), (0..400).collect::<Vec<u64>>());
+}
+
+#[test]
+fn the_top_of_a_window_is_that_of_a_sorted_list() {
+    let records = input(5, 300, 2, 3);
+    let (source, sink) = (source(&records, 50, ms(0)), CollectSink::<Windowed<u64, _>>::new());
+    let collected = sink.clone();
+    let summary = job(2).execute(move |flow| {
+        let keyed = flow.source("records", source.clone()).key_by(|record| record.0);
+        let windows = keyed.window(Sliding::of(ms(90), ms(30)), at);
+        windows.top("top", 3, |record| record.2).sink("rows", sink.clone());
+    });
+    summary.unwrap();
+    let right = model(Kind::Sliding(90, 30, 0), &records).into_iter().map(|row| {
+        let top: Vec<u64> = row.value.iter().rev().take(3).copied().collect();
+        Windowed { key: row.key, window: row.window, value: top }
+    });
+    let found = collected.records().into_iter().map(|row: Windowed<u64, Vec<Record>>| {
+        let value: Vec<u64> = row.value.iter().map(|record| record.2).collect();
+        Windowed { key: row.key, window: row.window, value }
+    });
+    assert_eq!(sorted(found.collect()), right.collect::<Vec<_>>());
 }
 
 #[track_caller]

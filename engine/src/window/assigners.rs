@@ -103,6 +103,7 @@ macro_rules! with_offset {
 /// # let _ = (hours, days_of_new_york);
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use = "give it to `window`"]
 pub struct Tumbling {
     size: Duration,
     offset: Offset,
@@ -143,6 +144,7 @@ impl Assigner for Tumbling {
 /// # let _ = windows;
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use = "give it to `window`"]
 pub struct Sliding {
     size: Duration,
     slide: Duration,
@@ -197,6 +199,7 @@ impl Assigner for Sliding {
 /// # let _ = so_far;
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use = "give it to `window`"]
 pub struct Cumulating {
     max: Duration,
     step: Duration,
@@ -246,6 +249,7 @@ impl Assigner for Cumulating {
 /// # let _ = visits;
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use = "give it to `window`"]
 pub struct Session {
     gap: Duration,
 }
@@ -290,6 +294,7 @@ impl Assigner for Global {
 /// # let _ = tens;
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use = "give it to `window`"]
 pub struct Count {
     records: u64,
 }

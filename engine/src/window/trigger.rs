@@ -16,6 +16,7 @@ use super::millis;
 /// # let _ = trigger;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[must_use = "give it to `trigger`"]
 pub struct Trigger {
     every: Option<Duration>,
     every_by_day: Option<Duration>,

@@ -225,6 +225,8 @@ where
     F: Fn(&V) -> O + 'static,
 {
     fn merge(&self, kept: &mut Vec<V>, later: Vec<V>) {
-        later.into_iter().for_each(|value| self.put(kept, value));
+        for value in later {
+            self.put(kept, value);
+        }
     }
 }

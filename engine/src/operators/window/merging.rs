@@ -102,9 +102,10 @@ where
             session.unsaid = session.unsaid.saturating_add(1);
             // One that has grown fires again.
             session.has_fired &= session.end <= now;
-            let is_said = match session.has_fired {
-                true => !trigger.is_late_at_watermark,
-                false => session.unsaid >= trigger.count,
+            let is_said = if session.has_fired {
+                !trigger.is_late_at_watermark
+            } else {
+                session.unsaid >= trigger.count
             };
             if is_said {
                 say(fold, trigger, key, session, made);

@@ -146,9 +146,10 @@ impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K,
             self.fold.add(&mut pane.value, value);
             pane.unsaid = pane.unsaid.saturating_add(1);
             let (has_news, has_fired) = (pane.unsaid == 1, pane.has_fired);
-            let is_said = match has_fired {
-                true => !self.trigger.is_late_at_watermark,
-                false => pane.unsaid >= self.trigger.count,
+            let is_said = if has_fired {
+                !self.trigger.is_late_at_watermark
+            } else {
+                pane.unsaid >= self.trigger.count
             };
             let mut purged = None;
             if is_said {
