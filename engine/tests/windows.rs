@@ -5,7 +5,6 @@
 //! and the output is one and the same. The oracle tries every window there could be against every
 //! record. Late records wait, in the source, for a window to have fired.
 
-#![expect(clippy::disallowed_methods, reason = "pauses on purpose")]
 #![allow(clippy::unwrap_used)] // a panic is the report
 
 use std::collections::BTreeMap;
@@ -86,7 +85,7 @@ fn at((_, at, _): &Record) -> EventTime {
     EventTime(*at)
 }
 
-fn windows<'scope>(records: Stream<'scope, Record>, kind: Kind, how: How) -> Stream<'scope, Row> {
+fn windows(records: Stream<'_, Record>, kind: Kind, how: How) -> Stream<'_, Row> {
     let keyed = records.key_by(|record| record.0);
     macro_rules! by {
         ($assigner:expr) => {{
@@ -475,9 +474,10 @@ fn late_records_that_are_allowed_fire_their_window_again() {
             let windows = records.window(Tumbling::of(ms(100)), at).trigger(how);
             windows.allowed_lateness(ms(50)).late_output().aggregate("windows", Numbers)
         });
-        let again = match is_purging {
-            false => [vec![0], vec![0, 2], vec![0, 2, 3]],
-            true => [vec![0], vec![2], vec![3]],
+        let again = if is_purging {
+            [vec![0], vec![2], vec![3]]
+        } else {
+            [vec![0], vec![0, 2], vec![0, 2, 3]]
         };
         let rest = [((200, 300), vec![1, 4]), ((300, 400), vec![5])];
         let right: Vec<Row> = again.map(|value| row(1, (100, 200), value)).into();

@@ -88,12 +88,12 @@ impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K,
         let key_hash = stable_hash(key);
         let (at, now) = (self.gate.time_of(now, value), self.gate.now_of(now, key_hash));
         let slice = self.grid.slice(at);
-        let (mut first, last) = (self.grid.first_of(slice), self.grid.last_of(slice));
+        let (mut first, mut last) = (self.grid.first_of(slice), self.grid.last_of(slice));
         if self.gate.is_over(first, now) {
             // Or of those that are not over.
             first = self.grid.next(clamp(now.saturating_sub(self.gate.lateness))).max(first);
             if self.gate.is_over(last, now) {
-                first = i64::MAX;
+                last = i64::MIN;
             }
         }
         let hash = Element::<K, i64>::hash_of(table.key_groups(), key_hash, &first);
