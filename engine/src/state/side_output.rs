@@ -9,7 +9,7 @@ use timely::dataflow::operators::Capability;
 use crate::stream::Output;
 
 /// The way out to a stream of another type than that of the operator: made by
-/// [`TimedStates::side_output`](super::TimedStates::side_output).
+/// [`States::side_output`](super::States::side_output).
 pub struct SideOutput<S>(Rc<RefCell<Vec<S>>>);
 
 impl<S: 'static> SideOutput<S> {
