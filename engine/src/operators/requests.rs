@@ -56,10 +56,13 @@ impl<T, R> Requests<T, R> {
     pub(crate) fn done(&mut self, number: u64, result: R) {
         let Some(at) = number.checked_sub(self.first) else { return };
         let Some(request) = self.all.get_mut(at as usize) else { return };
-        if let Request::Open(record) = std::mem::replace(request, Request::Gone) {
-            *request = Request::Done(record, result);
-            self.running -= 1;
-        }
+        *request = match std::mem::replace(request, Request::Gone) {
+            Request::Open(record) => {
+                self.running -= 1;
+                Request::Done(record, result)
+            }
+            answered => answered,
+        };
     }
 
     /// Takes the results that may be sent on.
