@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "is the one place that asks for the time of day")]
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,16 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         .build()
         .expect("the process can start two threads")
 });
+
+/// A task of any type. What runs tasks is compiled once for each output then, and not once for each
+/// task: there are hundreds of these in a program of some operators, for most know the types of keys
+/// and values, and what they would bring with them was a third of its code.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Of its own, for a closure is compiled for each type that the function around it is.
+fn spawn_blocking<T: Send + 'static>(task: Boxed<T>) -> JoinHandle<T> {
+    RUNTIME.spawn_blocking(|| RUNTIME.block_on(task))
+}
 
 /// Runs the tasks of a run. The default is the threads of the process; clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +61,7 @@ impl Executor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        let task: Boxed<F::Output> = Box::pin(task);
         match &self.place {
             Place::Threads => RUNTIME.spawn(task),
             #[cfg(feature = "testing")]
@@ -63,8 +75,9 @@ impl Executor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        let task: Boxed<F::Output> = Box::pin(task);
         match &self.place {
-            Place::Threads => RUNTIME.spawn_blocking(|| RUNTIME.block_on(task)),
+            Place::Threads => spawn_blocking(task),
             #[cfg(feature = "testing")]
             Place::Simulated(tasks) => tasks.spawn(task),
         }
@@ -72,6 +85,7 @@ impl Executor {
 
     /// Blocks this thread, which must not be one of tokio's, until `task` is done.
     pub(super) fn block_on<F: Future>(&self, task: F) -> F::Output {
+        let task: Pin<&mut dyn Future<Output = F::Output>> = pin!(task);
         match &self.place {
             Place::Threads => RUNTIME.block_on(task),
             #[cfg(feature = "testing")]
