@@ -6,9 +6,7 @@
 //! re-executes this test.
 
 #![expect(clippy::disallowed_methods, reason = "measures time, and is slow on purpose")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +21,9 @@ use highwater::sink::{Prepare, Sink, SinkRun, SinkWriter};
 use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
 use highwater::{BoxError, Epoch, Error, RestartStrategy};
+
+use super::counts::{check, check_totals, check_updates};
+use super::waiting::until;
 
 /// A run that fails must be over long before this.
 const PROMPTLY: Duration = Duration::from_secs(10);
@@ -118,53 +119,6 @@ fn input(records: u64) -> Vec<Vec<u64>> {
         .collect()
 }
 
-fn counts(input: &[Vec<u64>]) -> BTreeMap<u64, u64> {
-    let mut counts = BTreeMap::new();
-    for key in input.iter().flatten() {
-        *counts.entry(*key).or_insert(0) += 1;
-    }
-    counts
-}
-
-/// Each key must have each number from 1 to its count once.
-fn check_updates(rows: Vec<Row>, input: &[Vec<u64>], case: &str) {
-    let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for (key, n) in rows {
-        found.entry(key).or_default().push(n);
-    }
-    for (key, count) in counts(input) {
-        let mut numbers = found.remove(&key).unwrap_or_default();
-        numbers.sort_unstable();
-        let right = numbers.iter().copied().eq(1..=count);
-        assert!(right, "{case}: key {key} of {count} has {numbers:?}");
-    }
-    assert!(found.is_empty(), "{case}: rows of keys that are not in the input: {found:?}");
-}
-
-fn check_totals(mut rows: Vec<Row>, input: &[Vec<u64>], case: &str) {
-    rows.sort_unstable();
-    let expected: Vec<Row> = counts(input).into_iter().collect();
-    assert_eq!(rows, expected, "{case}");
-}
-
-/// Counts only ever grow, and the last of each key is its count.
-fn check_last(rows: &[Row], input: &[Vec<u64>], case: &str) {
-    let mut last = BTreeMap::new();
-    for (key, n) in rows {
-        let before = last.insert(*key, *n).unwrap_or(0);
-        assert!(before <= *n, "{case}: key {key} went from {before} to {n}");
-    }
-    assert_eq!(last, counts(input), "{case}");
-}
-
-fn check(emit: Emit, collected: &Collected, input: &[Vec<u64>], case: &str) {
-    match emit {
-        Emit::EachUpdate => check_updates(collected.records(), input, case),
-        Emit::LastPerStep => check_last(&collected.records(), input, case),
-        Emit::AtEnd => check_totals(collected.records(), input, case),
-    }
-}
-
 fn job(store: &Location, workers: usize) -> Job {
     Job::new("recovery")
         .quiet()
@@ -198,15 +152,6 @@ fn count<S: Sink<Row> + Clone>(
 
 fn nothing(_: &Run, _: u64) {}
 
-/// Waits for what another thread does; a test that waits longer than this has failed.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PROMPTLY, "waited in vain: {what}");
-        std::thread::yield_now();
-    }
-}
-
 const ALL: [Emit; 3] = [Emit::EachUpdate, Emit::LastPerStep, Emit::AtEnd];
 
 #[test]
@@ -229,7 +174,7 @@ fn a_job_that_is_stopped_resumes() {
             }
             let after = count(job(&store, 3), &input, emit, &collected, nothing).unwrap();
             assert_eq!(after.records_in, 20_000 - summary.records_in, "{case}");
-            check(emit, &collected, &input, &case);
+            check(emit, collected.records(), &input, &case);
         }
     }
 }
@@ -300,7 +245,7 @@ fn output_whose_commit_fails_is_committed_by_the_next_run() {
             }
             assert!(failures > 0, "{case}: no commit failed");
             count(job(&store, 2), &input, emit, &collected, nothing).unwrap();
-            check(emit, &collected, &input, &case);
+            check(emit, collected.records(), &input, &case);
         }
     }
 }
@@ -382,7 +327,7 @@ fn regression_a_slow_commit_is_not_overtaken_by_that_of_a_later_epoch() {
     };
     count(job(&store, 1), &input, Emit::LastPerStep, &sink, slowly).unwrap();
     assert!(commits.load(Ordering::Relaxed) > 2, "nothing could have been overtaken");
-    check_last(&collected.records(), &input, "after slow commits");
+    check(Emit::LastPerStep, collected.records(), &input, "after slow commits");
 }
 
 /// Runs a job whose sink goes wrong at `step`, `how`; then one that does not.
@@ -566,7 +511,7 @@ fn runs_that_die_one_after_the_other_leave_the_output_exact() {
             match count(job, &input, emit, &collected, dies) {
                 Ok(summary) => {
                     restored += 40_000 - summary.records_in;
-                    check(emit, &collected, &input, &case);
+                    check(emit, collected.records(), &input, &case);
                     break;
                 }
                 Err(Error::Panicked { .. }) => deaths += 1,
@@ -642,7 +587,7 @@ fn a_job_that_had_finished_does_nothing() {
             let summary = count(job(&store, workers), &input, emit, &collected, reads).unwrap();
             assert_eq!((summary.outcome, summary.records_out), (Outcome::HadFinished, 0));
             assert_eq!(summary.checkpoints, 0);
-            check(emit, &collected, &input, &format!("{emit:?}"));
+            check(emit, collected.records(), &input, &format!("{emit:?}"));
         }
     }
 }
@@ -737,7 +682,7 @@ fn child() {
 /// Starts [`child`] and waits until it reads.
 fn start_child(role: &str, directory: &std::path::Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
+        .args(["--exact", "recovery::child", "--nocapture"])
         .env("RECOVERY_CHILD", role)
         .env("RECOVERY_DIR", directory)
         .stdout(Stdio::piped())

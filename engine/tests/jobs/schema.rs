@@ -6,8 +6,6 @@
 //! program that is stopped soon after a migration leaves most entries untouched: the one after it,
 //! which knows of no migration, finds what was left of the old version.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,58 +14,14 @@ use std::time::Duration;
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::store::Location;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
 use highwater::{BoxError, Error};
 use serde::{Deserialize, Serialize};
 
+use super::trickle::Trickle;
+
 const RECORDS: u64 = 6_000;
 const KEYS: u64 = 500;
-
-/// Yields a few records a millisecond, so that a stop comes before the end.
-#[derive(Clone)]
-struct Trickle(VecSource<u64>);
-
-struct TrickleReader(<VecSource<u64> as Source>::Reader);
-
-impl Source for Trickle {
-    type Item = u64;
-    type Split = <VecSource<u64> as Source>::Split;
-    type Offset = <VecSource<u64> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        self.0.open(split, at).map(TrickleReader)
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = u64;
-    type Offset = <VecSource<u64> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<u64>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(100), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
 
 /// One job through all its versions.
 #[derive(Clone)]
@@ -88,7 +42,7 @@ impl Versions {
         F: Send + Sync + 'static,
     {
         let numbers: Vec<u64> = (0..RECORDS).collect();
-        let source = Trickle(VecSource::splits(vec![numbers]));
+        let source = Trickle::new(VecSource::splits(vec![numbers]), 100);
         let (sums, seen) = (self.sums.clone(), Arc::new(AtomicU64::new(0)));
         Job::new("sums")
             .quiet()

@@ -3,7 +3,6 @@
 //!
 //! The oracle counts the input in plain loops.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
 #![expect(clippy::disallowed_methods, reason = "waits for a time of day")]
 
 use std::collections::BTreeMap;
@@ -14,78 +13,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, SplitReader};
 use highwater::state::Event;
 use highwater::stream::Arrival;
 use highwater::testing::{CollectSink, Random, VecSource};
 use highwater::{AsyncOptions, BoxError, Summary};
 
+use super::trickle::Trickle;
+
 /// A key and an event time.
 type Record = (u64, i64);
 
-/// Yields a few records of each split at a time, and then pauses; a split that has no records at all
-/// stays open and idle for ever.
-#[derive(Clone)]
-struct Trickle {
-    splits: VecSource<Record>,
-    few: usize,
-    idle_split: Option<usize>,
+/// Yields a few records of each split at a time, and then pauses.
+fn trickle(splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
+    Trickle::new(VecSource::splits(splits.to_vec()), few)
 }
 
-struct TrickleReader {
-    reader: <VecSource<Record> as Source>::Reader,
-    few: usize,
-    is_idle: bool,
-}
-
-impl Trickle {
-    fn new(splits: &[Vec<Record>], few: usize) -> Trickle {
-        Trickle { splits: VecSource::splits(splits.to_vec()), few, idle_split: None }
-    }
-}
-
-impl Source for Trickle {
-    type Item = Record;
-    type Split = <VecSource<Record> as Source>::Split;
-    type Offset = <VecSource<Record> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.splits.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        let is_idle = self.idle_split == Some(split.index);
-        Ok(TrickleReader { reader: self.splits.open(split, at)?, few: self.few, is_idle })
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = Record;
-    type Offset = <VecSource<Record> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
-        let idle = ReadStatus::Idle { retry_after: Duration::from_millis(1) };
-        if self.is_idle {
-            return Ok(idle);
-        }
-        let limit = ReadLimit { records: limit.records.min(self.few), ..limit };
-        Ok(match self.reader.read(limit, out)? {
-            ReadStatus::Ready => idle,
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.reader.offset()
-    }
+/// As [`trickle`]; the split `idle`, which has no records, stays open for ever.
+fn trickle_beside(idle: usize, splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
+    let records = VecSource::splits(splits.to_vec());
+    Trickle::paced(records, move |split, _| Ok(if split == idle { 0 } else { few }))
 }
 
 /// Out of order by at most this.
@@ -118,7 +64,7 @@ fn run(
     stop_after: u64,
     collected: &CollectSink<Bucket>,
 ) -> highwater::Result<Summary> {
-    let (source, sink) = (Trickle::new(input, 16), collected.clone());
+    let (source, sink) = (trickle(input, 16), collected.clone());
     let seen = Arc::new(AtomicU64::new(0));
     let job = Job::new("buckets").quiet().workers(workers).checkpoint_store(store.clone());
     job.checkpoint_interval(Duration::from_millis(2)).execute(move |flow| {
@@ -225,7 +171,7 @@ fn watermarks_of<S: Source<Item = Record> + Clone>(
 #[test]
 fn watermarks_grow_to_the_end_and_nothing_is_late() {
     for workers in 1..=3 {
-        let source = Trickle::new(&input(7, 3_000), 32).with_watermarks(by_time());
+        let source = trickle(&input(7, 3_000), 32).with_watermarks(by_time());
         let (mut told, outcome) = watermarks_of(workers, source, EventTime::MAX);
         assert_eq!(outcome, Outcome::Finished);
         assert!(told.len() > 20, "{} watermarks", told.len());
@@ -241,7 +187,7 @@ fn a_split_that_is_idle_holds_nobody_back_when_it_may_be_idle() {
     splits.push(Vec::new());
     let last = splits.iter().flatten().map(|(_, at)| *at).max().unwrap();
     for workers in [1, 3] {
-        let source = Trickle { idle_split: Some(2), ..Trickle::new(&splits, 8) };
+        let source = trickle_beside(2, &splits, 8);
         let idle = by_time().idle_after(Duration::from_millis(20));
         // It ends only because the watermark comes to where the others are.
         let until = EventTime(last - 2 * DISORDER_MS - 100);
@@ -256,7 +202,7 @@ fn a_split_that_may_not_be_idle_is_waited_for() {
     let mut splits = input(8, 500);
     splits.truncate(2);
     splits.push(Vec::new());
-    let source = Trickle { idle_split: Some(2), ..Trickle::new(&splits, 8) };
+    let source = trickle_beside(2, &splits, 8);
     let source = source.with_watermarks(by_time());
     let (told, collected) = (CollectSink::<EventTime>::new(), Arc::new(AtomicU64::new(0)));
     let (sink, seen) = (told.clone(), Arc::clone(&collected));
@@ -285,9 +231,9 @@ fn a_split_that_may_not_be_idle_is_waited_for() {
 fn a_source_without_event_time_holds_nobody_back() {
     let told = CollectSink::<EventTime>::new();
     let sink = told.clone();
-    let timed = Trickle::new(&input(9, 1_000), 16).with_watermarks(by_time());
+    let timed = trickle(&input(9, 1_000), 16).with_watermarks(by_time());
     let outcome = Job::new("untimed").quiet().workers(2).execute(move |flow| {
-        let untimed = flow.source("untimed", Trickle::new(&[vec![(1, 0); 400]], 4));
+        let untimed = flow.source("untimed", trickle(&[vec![(1, 0); 400]], 4));
         let both = flow.source("timed", timed.clone()).union(untimed);
         let watermarks = both.process_watermarks("watermarks", |_| {
             move |ctx, arrival| {
@@ -312,7 +258,7 @@ fn a_split_that_runs_ahead_waits() {
     let times = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
     let drift = Duration::from_millis(500);
     let aligned = Watermarks::ascending(|(_, at): &Record| EventTime(*at)).aligned_within(drift);
-    let source = Trickle::new(&[slow, fast], 10).with_watermarks(aligned);
+    let source = trickle(&[slow, fast], 10).with_watermarks(aligned);
     let most = Arc::clone(&ahead);
     Job::new("aligned")
         .quiet()
@@ -375,7 +321,7 @@ fn an_alarm_rings_at_its_time_of_day() {
     let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let began = Instant::now();
     // An input that goes on, idle, until the alarm has rung.
-    let source = Trickle { idle_split: Some(1), ..Trickle::new(&[vec![(5, 0)], Vec::new()], 1) };
+    let source = trickle_beside(1, &[vec![(5, 0)], Vec::new()], 1);
     Job::new("alarm")
         .quiet()
         .workers(2)

@@ -6,7 +6,6 @@
 //! the metadata says them, for the machine may be slow.
 
 #![expect(clippy::disallowed_methods, reason = "waits for jobs, and measures pauses")]
-#![allow(clippy::unwrap_used)] // a panic is the report
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -25,22 +24,12 @@ use highwater::testing::{CollectSink, VecSource};
 use highwater::{BoxError, CheckpointMode, Epoch, Error, RestartStrategy, Retention, Summary};
 use timely::dataflow::operators::Inspect;
 
-const JOB: &str = "knobs";
+use super::waiting::{PATIENCE, block_on, until};
 
-/// What takes longer than this never comes.
-const PATIENCE: Duration = Duration::from_secs(40);
+const JOB: &str = "knobs";
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// Waits for `done`; panics after a long while.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(ms(1));
-    }
 }
 
 /// Numbers without end, a few every millisecond; it fails at `fails_at`.
@@ -179,11 +168,6 @@ fn run(job: Job, enough: impl Fn(&Run) -> bool + Clone + Send + Sync + 'static) 
 
 fn after(checkpoints: u64) -> impl Fn(&Run) -> bool + Clone + Send + Sync + 'static {
     move |run| run.status().completed() >= checkpoints
-}
-
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(task)
 }
 
 fn names(location: &Location, folder: &str) -> Vec<String> {

@@ -4,8 +4,6 @@
 //! Method: jobs in this process. The directory must not come into being, and the dataflow must not
 //! be built.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the messages are for people
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -5,12 +5,10 @@
 //! again is not: a job that somebody else has taken over, checkpoints that are gone.
 
 #![expect(clippy::disallowed_methods, reason = "waits for jobs that run beside it")]
-#![allow(clippy::unwrap_used)] // a panic is the report
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::store::faulty::{Faults, FaultyStore};
@@ -18,25 +16,17 @@ use highwater::checkpoint::store::{BlobStore, Location, RetryPolicy, layout};
 use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::sink::{Sink, SinkRun};
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
 use highwater::{BoxError, Error, RestartStrategy, Restore, Summary};
 
-const JOB: &str = "restart";
+use super::counts::check_updates;
+use super::trickle::Trickle;
+use super::waiting::{block_on, until};
 
-/// What takes longer than this never comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const JOB: &str = "restart";
 
 type Row = (u64, u64);
 type Collected = CollectSink<Row>;
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// Counts down: goes wrong while there is something left of it.
 #[derive(Clone, Default)]
@@ -58,73 +48,13 @@ impl Times {
 
 /// Numbers, a few every millisecond; a read beyond `from` fails so many times, and waits while it is
 /// held.
-#[derive(Clone)]
-struct Trickle {
-    inner: VecSource<u64>,
-    from: usize,
-    fails: Times,
-    is_held: Arc<AtomicBool>,
-}
-
-struct TrickleReader {
-    inner: <VecSource<u64> as Source>::Reader,
-    from: usize,
-    fails: Times,
-    is_held: Arc<AtomicBool>,
-}
-
-impl Source for Trickle {
-    type Item = u64;
-    type Split = <VecSource<u64> as Source>::Split;
-    type Offset = <VecSource<u64> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.inner.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        let inner = self.inner.open(split, at)?;
-        Ok(TrickleReader {
-            inner,
-            from: self.from,
-            fails: self.fails.clone(),
-            is_held: Arc::clone(&self.is_held),
-        })
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = u64;
-    type Offset = <VecSource<u64> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<u64>) -> Result<ReadStatus, BoxError> {
-        let retry_after = Duration::from_millis(1);
-        if self.offset().records >= self.from {
-            if self.fails.take() {
-                return Err("the source is away".into());
-            }
-            if self.is_held.load(Ordering::Acquire) {
-                return Ok(ReadStatus::Idle { retry_after });
-            }
+fn numbers(from: usize, fails: Times, is_held: Arc<AtomicBool>) -> Trickle<u64> {
+    Trickle::paced(VecSource::splits(input()), move |_, read| {
+        if read >= from && fails.take() {
+            return Err("the source is away".into());
         }
-        let limit = ReadLimit { records: limit.records.min(16), ..limit };
-        Ok(match self.inner.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.inner.offset()
-    }
+        Ok(if read >= from && is_held.load(Ordering::Acquire) { 0 } else { 16 })
+    })
 }
 
 /// Collects; a commit fails so many times.
@@ -165,17 +95,8 @@ fn input() -> Vec<Vec<u64>> {
     [700_u64, 1200, 2000].map(|n| (0..n).map(|i| (i * i + n) % 53).collect()).into()
 }
 
-/// Each key must have each number from 1 to its count, once.
 fn check(collected: &Collected, case: &str) {
-    let (mut found, mut counts) = (BTreeMap::<u64, Vec<u64>>::new(), BTreeMap::new());
-    input().into_iter().flatten().for_each(|key| *counts.entry(key).or_insert(0) += 1);
-    collected.records().into_iter().for_each(|(key, n)| found.entry(key).or_default().push(n));
-    assert!(found.keys().eq(counts.keys()), "{case}: keys");
-    for (key, mut numbers) in found {
-        numbers.sort_unstable();
-        let right = numbers.iter().copied().eq(1..=counts[&key]);
-        assert!(right, "{case}: key {key} of {} has {numbers:?}", counts[&key]);
-    }
+    check_updates(collected.records(), &input(), case);
 }
 
 fn soon(attempts: u32) -> RestartStrategy {
@@ -219,8 +140,7 @@ impl Case {
         built: impl Fn() + Send + Sync + 'static,
     ) -> highwater::Result<Summary> {
         let Case { source_fails, commit_fails, panics, is_held, collected } = self.clone();
-        let inner = VecSource::splits(input());
-        let source = Trickle { inner, from: 300, fails: source_fails, is_held };
+        let source = numbers(300, source_fails, is_held);
         let sink = Unreliable { collected, fails: commit_fails };
         let seen = Arc::new(AtomicU64::new(0));
         job.execute(move |flow| {
@@ -412,20 +332,12 @@ fn checkpoints_that_are_gone_are_not_a_reason_to_start_afresh() {
     assert!(text.contains("is damaged") && text.contains("metadata.json is missing"), "{text}");
 }
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(task)
-}
-
-/// What operators hold must be gone when the next run is built.
 #[test]
 fn nothing_is_left_of_the_run_before() {
     let held: Arc<Mutex<Vec<Weak<()>>>> = Arc::default();
     let is_left = Arc::new(AtomicBool::new(false));
     let (to_held, to_left) = (Arc::clone(&held), Arc::clone(&is_left));
-    let fails = Times::new(3);
-    let source =
-        Trickle { inner: VecSource::splits(input()), from: 100, fails, is_held: Arc::default() };
+    let source = numbers(100, Times::new(3), Arc::default());
     let summary = job(&Location::memory(), 1).execute(move |flow| {
         let mut held = to_held.lock().unwrap();
         to_left.fetch_or(held.iter().any(|held| held.strong_count() > 0), Ordering::Relaxed);

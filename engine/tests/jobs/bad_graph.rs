@@ -4,8 +4,6 @@
 //! Method: jobs in this process, with sources and sinks in memory and checkpoints in a directory.
 //! The text of an error is compared as `main` would print it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the messages are for people
-
 use std::path::Path;
 
 use highwater::checkpoint::ErrorKind;

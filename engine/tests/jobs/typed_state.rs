@@ -4,8 +4,6 @@
 //! the input says what comes out of them. What checkpoints hold is read from their metadata and
 //! from the tables that a run loads.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,57 +16,13 @@ use highwater::checkpoint::state::typed::Timed;
 use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::state::{Context, States, Ttl};
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::{BoxError, RestartStrategy, Summary};
+use highwater::{RestartStrategy, Summary};
+
+use super::trickle::Trickle;
 
 const SPLITS: usize = 5;
-
-/// Yields a few records of each split a millisecond, so that the input lasts for many checkpoints.
-#[derive(Clone)]
-struct Trickle<T>(VecSource<T>, usize);
-
-struct TrickleReader<T: Clone + Send + Sync + 'static>(<VecSource<T> as Source>::Reader, usize);
-
-impl<T: Clone + Send + Sync + 'static> Source for Trickle<T> {
-    type Item = T;
-    type Split = <VecSource<T> as Source>::Split;
-    type Offset = <VecSource<T> as Source>::Offset;
-    type Reader = TrickleReader<T>;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader<T>, BoxError> {
-        Ok(TrickleReader(self.0.open(split, at)?, self.1))
-    }
-}
-
-impl<T: Clone + Send + Sync + 'static> SplitReader for TrickleReader<T> {
-    type Item = T;
-    type Offset = <VecSource<T> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<T>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(self.1), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
 
 /// A key, and what is done with its state.
 type Record = (String, u64);
@@ -210,7 +164,7 @@ fn run_all_kinds(
     collected: &CollectSink<(String, Said)>,
     each: impl Fn(&Run, u64) + Clone + Send + Sync + 'static,
 ) -> highwater::Result<Summary> {
-    let (source, sink) = (Trickle(VecSource::splits(input.to_vec()), 5), collected.clone());
+    let (source, sink) = (Trickle::new(VecSource::splits(input.to_vec()), 5), collected.clone());
     let seen = Arc::new(AtomicU64::new(0));
     job(store, workers, OFTEN).execute(move |flow| {
         let run = Arc::clone(flow.checkpoints().run());
@@ -309,7 +263,7 @@ fn append(store: &Location, records: u64, stop_at: u64) -> (Summary, Vec<(Segmen
         let operators = run.start().operators.iter().filter(|state| state.uid == "lists/all");
         let list = operators.flat_map(|state| &state.segments).map(|s| (s.kind, s.entries));
         *restored.lock().unwrap() = list.collect();
-        flow.source("records", Trickle(VecSource::new(input.clone()), 50))
+        flow.source("records", Trickle::new(VecSource::new(input.clone()), 50))
             .inspect(move |_| {
                 if seen.fetch_add(1, Ordering::Relaxed) + 1 >= stop_at {
                     run.control().request_stop();
@@ -353,7 +307,7 @@ fn what_has_expired_is_removed_from_checkpoints() {
     let left: Arc<Mutex<Vec<String>>> = Arc::default();
     let mut peak = 0;
     for round in 0..2 {
-        let (source, left) = (Trickle(VecSource::new(input.clone()), 5), Arc::clone(&left));
+        let (source, left) = (Trickle::new(VecSource::new(input.clone()), 5), Arc::clone(&left));
         let summary = job(&store, 1, Duration::from_millis(20)).execute(move |flow| {
             let checkpoints = flow.checkpoints();
             let run = Arc::clone(checkpoints.run());
@@ -425,7 +379,7 @@ fn with_state(
     store: &Location,
     declare: impl Fn(&mut States<'_, '_, '_, u64>) + Clone + Send + Sync + 'static,
 ) -> highwater::Result<()> {
-    let source = Trickle(VecSource::new((0..10_000u64).collect::<Vec<_>>()), 1);
+    let source = Trickle::new(VecSource::new((0..10_000u64).collect::<Vec<_>>()), 1);
     job(store, 2, NEVER).run(move |flow| {
         let (run, declare) = (Arc::clone(flow.checkpoints().run()), declare.clone());
         let numbers = flow.source("numbers", source.clone()).key_by(|n| n % 10);
@@ -471,7 +425,7 @@ fn state_of_another_kind_or_type_is_refused_and_another_duration_is_not() {
 #[test]
 fn state_of_an_operator_that_now_has_named_states_is_not_dropped_silently() {
     let store = Location::memory();
-    let source = Trickle(VecSource::new((0..10_000u64).collect::<Vec<_>>()), 1);
+    let source = Trickle::new(VecSource::new((0..10_000u64).collect::<Vec<_>>()), 1);
     let outcome = job(&store, 1, NEVER).run(move |flow| {
         let run = Arc::clone(flow.checkpoints().run());
         let numbers = flow.source("numbers", source.clone());

@@ -5,15 +5,15 @@
 //! savepoint says and beyond them.
 
 #![expect(clippy::disallowed_methods, reason = "asks from another thread, and waits")]
-#![allow(clippy::unwrap_used)] // a panic is the report
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use highwater::Summary;
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::metadata::{CheckpointMetadata, Origin};
 use highwater::checkpoint::run::{Elsewhere, Restore};
@@ -22,9 +22,10 @@ use highwater::checkpoint::savepoint::{SavepointName, folder};
 use highwater::checkpoint::store::{BlobStore, Location, layout};
 use highwater::job::{DryRun, Outcome};
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
-use highwater::{BoxError, Summary};
+
+use super::trickle::Trickle;
+use super::waiting::{block_on, until};
 
 const JOB: &str = "original";
 
@@ -33,7 +34,6 @@ const PATIENCE: Patience =
 
 type Row = (u64, u64);
 type Collected = CollectSink<Row>;
-type Records = VecSource<u64>;
 
 /// Lets each split be read up to some record.
 #[derive(Clone)]
@@ -49,44 +49,11 @@ impl Gate {
     }
 }
 
-#[derive(Clone)]
-struct Gated(Records, Gate);
-
-struct GatedReader(<Records as Source>::Reader, Gate);
-
-impl Source for Gated {
-    type Item = u64;
-    type Split = <Records as Source>::Split;
-    type Offset = <Records as Source>::Offset;
-    type Reader = GatedReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(&self, split: &Self::Split, at: Option<Self::Offset>) -> Result<GatedReader, BoxError> {
-        Ok(GatedReader(self.0.open(split, at)?, self.1.clone()))
-    }
-}
-
-impl SplitReader for GatedReader {
-    type Item = u64;
-    type Offset = <Records as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<u64>) -> Result<ReadStatus, BoxError> {
-        let left = self.1.0.load(Ordering::Acquire).saturating_sub(self.0.offset().records);
-        if left == 0 {
-            return Ok(ReadStatus::Idle { retry_after: Duration::from_millis(1) });
-        }
-        self.0.read(ReadLimit { records: limit.records.min(left), ..limit }, out)
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
+fn gated(gate: &Gate) -> Trickle<u64> {
+    let open = Arc::clone(&gate.0);
+    Trickle::paced(VecSource::splits(input()), move |_, read| {
+        Ok(open.load(Ordering::Acquire).saturating_sub(read))
+    })
 }
 
 /// Four splits of unequal length, few keys.
@@ -106,7 +73,7 @@ fn job(name: &str, store: &Location, workers: usize) -> Job {
 }
 
 fn count(job: Job, gate: &Gate, emit: Emit, sink: &Collected) -> highwater::Result<Summary> {
-    let (source, sink) = (Gated(VecSource::splits(input()), gate.clone()), sink.clone());
+    let (source, sink) = (gated(gate), sink.clone());
     job.execute(move |flow| {
         flow.source("numbers", source.clone())
             .key_by(|key| *key)
@@ -127,11 +94,6 @@ fn start(
     std::thread::spawn(move || count(job, &gate, emit, &sink))
 }
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.unwrap().block_on(task)
-}
-
 fn name(name: &str) -> SavepointName {
     name.parse().unwrap()
 }
@@ -143,15 +105,6 @@ fn savepoint(store: &BlobStore, of: &str) -> Result<Done, highwater::checkpoint:
 fn stop(store: &BlobStore, of: Option<&str>) -> Result<Done, highwater::checkpoint::Error> {
     let savepoint = of.map(name);
     block_on(request::request_stop(store, savepoint.as_ref(), PATIENCE))
-}
-
-/// Waits for what another thread does; a test that waits longer than this has failed.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// How much of each split `metadata` says was read.
@@ -444,8 +397,7 @@ fn a_dry_run_says_what_would_be_restored_and_changes_nothing() {
     let changed = {
         let seen = Arc::clone(&seen);
         move |flow: &highwater::Flow<'_>| {
-            let (seen, source) =
-                (Arc::clone(&seen), Gated(VecSource::splits(input()), Gate::at(9)));
+            let (seen, source) = (Arc::clone(&seen), gated(&Gate::at(9)));
             flow.source("numbers", source)
                 .inspect(move |_| {
                     seen.fetch_add(1, Ordering::Relaxed);

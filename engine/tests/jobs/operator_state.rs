@@ -4,8 +4,6 @@
 //! What a checkpoint holds is read from the metadata that the next run starts from; what workers
 //! get, from the workers.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,55 +14,14 @@ use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::sink::{Prepare, Redistribution, Sink, SinkRun, SinkWriter};
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::state::BroadcastMap;
 use highwater::testing::VecSource;
 use highwater::{BoxError, Epoch, Summary};
 
-/// Yields a few records of each split a millisecond.
-#[derive(Clone)]
-struct Trickle<T>(VecSource<T>);
+use super::trickle::Trickle;
 
-struct TrickleReader<T: Clone + Send + Sync + 'static>(<VecSource<T> as Source>::Reader);
-
-impl<T: Clone + Send + Sync + 'static> Source for Trickle<T> {
-    type Item = T;
-    type Split = <VecSource<T> as Source>::Split;
-    type Offset = <VecSource<T> as Source>::Offset;
-    type Reader = TrickleReader<T>;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader<T>, BoxError> {
-        self.0.open(split, at).map(TrickleReader)
-    }
-}
-
-impl<T: Clone + Send + Sync + 'static> SplitReader for TrickleReader<T> {
-    type Item = T;
-    type Offset = <VecSource<T> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<T>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(17), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
+/// Records of a split that are read at once.
+const FEW: usize = 17;
 
 fn job(store: &Location, workers: usize) -> Job {
     let job = Job::new("operator").quiet().workers(workers);
@@ -93,7 +50,7 @@ struct Seen {
 /// of run `round` keeps nothing of what it gets and adds a mark of its own.
 fn hold(store: &Location, workers: usize, round: u64) -> (Summary, Seen) {
     let numbers: Vec<Vec<u64>> = (0..6).map(|s| (0..500).map(|n| s * 1000 + n).collect()).collect();
-    let source = Trickle(VecSource::splits(numbers));
+    let source = Trickle::new(VecSource::splits(numbers), FEW);
     let (seen, count) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicU64::new(0)));
     let from_workers = Arc::clone(&seen);
     let summary = job(store, workers).execute(move |flow| {
@@ -216,7 +173,7 @@ fn items_of_sinks_are_split_or_given_to_all_when_workers_change() {
             let sink = CountingSink { redistribution, ..CountingSink::default() };
             let (numbers, to_sink) = (vec![(0..3_000u64).collect(); 6], sink.clone());
             let (source, count) =
-                (Trickle(VecSource::splits(numbers)), Arc::new(AtomicU64::new(0)));
+                (Trickle::new(VecSource::splits(numbers), FEW), Arc::new(AtomicU64::new(0)));
             let summary = job(&store, workers).execute(move |flow| {
                 let (run, count) = (Arc::clone(flow.checkpoints().run()), Arc::clone(&count));
                 let numbers = flow.source("numbers", source.clone()).inspect(move |_| {
@@ -262,7 +219,8 @@ fn rules() -> Vec<Vec<Rule>> {
 }
 
 fn rule(store: &Location, workers: usize, stop_at: u64) -> Ruled {
-    let (rules, data) = (Trickle(VecSource::splits(rules())), VecSource::new([1u32, 2, 3]));
+    let rules = Trickle::new(VecSource::splits(rules()), FEW);
+    let data = VecSource::new([1u32, 2, 3]);
     let maps: Arc<Mutex<BTreeMap<usize, BTreeMap<u32, u64>>>> = Arc::default();
     let (entries, count) = (Arc::new(Mutex::default()), Arc::new(AtomicU64::new(0)));
     let (from_workers, stored) = (Arc::clone(&maps), Arc::clone(&entries));

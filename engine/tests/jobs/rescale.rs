@@ -5,8 +5,6 @@
 //! plain loop. That state is really moved, and not rebuilt, shows in the number of records that the
 //! second run reads.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +16,11 @@ use highwater::checkpoint::state::KeyGroups;
 use highwater::checkpoint::store::{BlobStore, Location, layout};
 use highwater::job::Outcome;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::{BoxError, Error, Summary};
+use highwater::{Error, Summary};
+
+use super::counts::check;
+use super::trickle::Trickle;
 
 const RECORDS: u64 = 8_000;
 
@@ -39,69 +39,6 @@ fn input(seed: u64) -> Vec<Vec<String>> {
 
 /// Records of a split that are read at once.
 const FEW: usize = 64;
-
-/// Yields a few records of each split a millisecond, so that the input lasts for many checkpoints.
-struct Trickle(VecSource<String>);
-
-struct TrickleReader(<VecSource<String> as Source>::Reader);
-
-impl Source for Trickle {
-    type Item = String;
-    type Split = <VecSource<String> as Source>::Split;
-    type Offset = <VecSource<String> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        self.0.open(split, at).map(TrickleReader)
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = String;
-    type Offset = <VecSource<String> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<String>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(FEW), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
-
-fn check(emit: Emit, collected: &Collected, input: &[Vec<String>], case: &str) {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    input.iter().flatten().for_each(|key| *counts.entry(key.clone()).or_default() += 1);
-    let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    collected.records().into_iter().for_each(|(key, n)| found.entry(key).or_default().push(n));
-    assert!(found.keys().eq(counts.keys()), "{case}: other keys than in the input");
-    for (key, mut numbers) in found {
-        let count = counts[&key];
-        numbers.sort_unstable();
-        match emit {
-            Emit::EachUpdate => {
-                assert!(numbers.iter().copied().eq(1..=count), "{case}: {key}: {numbers:?}");
-            }
-            Emit::LastPerStep => assert_eq!(numbers.last(), Some(&count), "{case}: {key}"),
-            Emit::AtEnd => assert_eq!(numbers, [count], "{case}: {key}"),
-        }
-    }
-}
 
 fn count(
     (store, workers, key_groups): (&Location, usize, u16),
@@ -122,7 +59,7 @@ fn count(
         .execute(move |flow| {
             let run = Arc::clone(flow.checkpoints().run());
             let (each, seen) = (each.clone(), Arc::clone(&seen));
-            flow.source("words", Trickle(source.clone()))
+            flow.source("words", Trickle::new(source.clone(), FEW))
                 .inspect(move |_| each(&run, seen.fetch_add(1, Ordering::Relaxed)))
                 .key_by(String::clone)
                 .emit(emit)
@@ -204,7 +141,7 @@ fn any_number_of_workers_resumes_what_any_other_stopped() {
             assert_eq!(first.records_in + second.records_in, RECORDS, "{case}");
             assert_eq!(first.outcome, Outcome::Stopped, "{case}");
             assert!(second.records_in > RECORDS / 3, "{case}: {second:?}");
-            check(emit, &collected, &input, &case);
+            check(emit, collected.records(), &input, &case);
         }
     }
 }
@@ -220,7 +157,7 @@ fn any_number_of_workers_takes_over_from_one_that_died() {
             let outcome = count((&store, from, 128), &input, emit, &collected, dies);
             assert!(matches!(outcome, Err(Error::Panicked { .. })), "{case}: {outcome:?}");
             count((&store, to, 128), &input, emit, &collected, nothing).unwrap();
-            check(emit, &collected, &input, &case);
+            check(emit, collected.records(), &input, &case);
         }
     }
 }
@@ -250,7 +187,7 @@ fn workers_change_in_every_run() {
             runs += 1;
             assert!(runs < 1000, "{case}: nothing gets on");
             if summary.outcome != Outcome::Stopped {
-                check(emit, &collected, &input, &case);
+                check(emit, collected.records(), &input, &case);
                 break;
             }
         }

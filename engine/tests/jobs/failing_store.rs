@@ -8,17 +8,17 @@
 //! from 1 to its count once.
 //!
 //! Faults are counted, and a test in which too few struck fails. `FAILING_STORE_ROUNDS=20` repeats
-//! each case with other seeds: `FAILING_STORE_ROUNDS=20 cargo test -p highwater --test
+//! each case with other seeds: `FAILING_STORE_ROUNDS=20 cargo test -p highwater --test jobs
 //! failing_store -- --nocapture`.
 
 #![expect(clippy::disallowed_methods, reason = "waits for jobs that run beside it")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the figures are for people
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use highwater::RestartStrategy;
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::metadata::{CheckpointId, CheckpointMetadata};
 use highwater::checkpoint::run::Run;
@@ -26,14 +26,13 @@ use highwater::checkpoint::store::faulty::{Faults, FaultyStore};
 use highwater::checkpoint::store::{BlobStore, Location, RetryPolicy, layout};
 use highwater::job::Outcome;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::{BoxError, RestartStrategy};
+
+use super::counts::check_updates;
+use super::trickle::Trickle;
+use super::waiting::PATIENCE;
 
 const JOB: &str = "failing";
-
-/// Longest that anything here may take; what takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLICY: RetryPolicy = RetryPolicy {
     deadline: Duration::from_millis(150),
@@ -52,63 +51,11 @@ fn input() -> Vec<Vec<u64>> {
 }
 
 fn check(collected: &Collected, case: &str) {
-    let (mut found, mut counts) = (BTreeMap::<u64, Vec<u64>>::new(), BTreeMap::new());
-    input().into_iter().flatten().for_each(|key| *counts.entry(key).or_insert(0) += 1);
-    collected.records().into_iter().for_each(|(key, n)| found.entry(key).or_default().push(n));
-    assert_eq!(found.len(), counts.len(), "{case}: keys");
-    for (key, mut numbers) in found {
-        numbers.sort_unstable();
-        let right = numbers.iter().copied().eq(1..=counts[&key]);
-        assert!(right, "{case}: key {key} of {} has {numbers:?}", counts[&key]);
-    }
+    check_updates(collected.records(), &input(), case);
 }
 
 /// Records of a split that are read at once.
 const FEW: usize = 16;
-
-/// Yields a few records of each split a millisecond, so that the input lasts for many checkpoints.
-struct Trickle(VecSource<u64>);
-
-struct TrickleReader(<VecSource<u64> as Source>::Reader);
-
-impl Source for Trickle {
-    type Item = u64;
-    type Split = <VecSource<u64> as Source>::Split;
-    type Offset = <VecSource<u64> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        self.0.open(split, at).map(TrickleReader)
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = u64;
-    type Offset = <VecSource<u64> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<u64>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(FEW), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
 
 /// What a run left to look at: the run itself, and how it ended.
 struct Ran {
@@ -139,7 +86,7 @@ fn run(
         let run = Arc::clone(flow.checkpoints().run());
         *to_started.lock().unwrap() = Some(Arc::clone(&run));
         let (each, seen) = (each.clone(), Arc::clone(&seen));
-        flow.source("numbers", Trickle(source.clone()))
+        flow.source("numbers", Trickle::new(source.clone(), FEW))
             .inspect(move |_| each(&run, seen.fetch_add(1, Ordering::Relaxed)))
             .key_by(|key| *key)
             .count("count")

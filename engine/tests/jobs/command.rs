@@ -1,6 +1,5 @@
 //! The `highwater` command, run as its users run it, on directories that small jobs have made.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
 #![expect(clippy::disallowed_methods, reason = "waits for a job that runs in a thread of its own")]
 
 use std::collections::BTreeMap;
@@ -9,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use highwater::Summary;
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
-use highwater::{BoxError, Summary};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use super::trickle::Trickle;
 
 const WORDS: u64 = 3_000;
 
@@ -24,61 +24,9 @@ fn word(at: u64) -> String {
     format!("word {}", at * at % 257)
 }
 
-/// Yields [`WORDS`] words, a few a millisecond, and then none without coming to an end, if it is
-/// endless.
-#[derive(Clone)]
-struct Words {
-    words: VecSource<String>,
-    is_endless: bool,
-}
-
-struct WordsReader {
-    words: <VecSource<String> as Source>::Reader,
-    is_endless: bool,
-}
-
-impl Words {
-    fn new(is_endless: bool) -> Words {
-        Words { words: VecSource::new((0..WORDS).map(word).collect::<Vec<_>>()), is_endless }
-    }
-}
-
-impl Source for Words {
-    type Item = String;
-    type Split = <VecSource<String> as Source>::Split;
-    type Offset = <VecSource<String> as Source>::Offset;
-    type Reader = WordsReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.words.discover(known)
-    }
-
-    fn open(&self, split: &Self::Split, at: Option<Self::Offset>) -> Result<WordsReader, BoxError> {
-        let words = self.words.open(split, at)?;
-        Ok(WordsReader { words, is_endless: self.is_endless })
-    }
-}
-
-impl SplitReader for WordsReader {
-    type Item = String;
-    type Offset = <VecSource<String> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<String>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(16), ..limit };
-        let idle = ReadStatus::Idle { retry_after: Duration::from_millis(1) };
-        Ok(match self.words.read(limit, out)? {
-            ReadStatus::Ready => idle,
-            ReadStatus::Finished if self.is_endless => idle,
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.words.offset()
-    }
+/// [`WORDS`] words, a few a millisecond.
+fn words() -> Trickle<String> {
+    Trickle::new(VecSource::new((0..WORDS).map(word).collect::<Vec<_>>()), 16)
 }
 
 /// Counts the words, up to the end or to the record `stop_at`.
@@ -107,7 +55,7 @@ where
         .execute(move |flow| {
             let run = std::sync::Arc::clone(flow.checkpoints().run());
             let read = std::sync::Arc::clone(&read);
-            flow.source("words", Words::new(false))
+            flow.source("words", words())
                 .inspect(move |_| {
                     if read.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == stop_at {
                         run.control().request_stop();
@@ -548,7 +496,7 @@ fn a_running_job_takes_a_savepoint_and_stops() {
             .checkpoint_interval(Duration::from_millis(20))
             .request_interval(Duration::from_millis(20))
             .execute(|flow| {
-                flow.source("words", Words::new(true))
+                flow.source("words", words().endless())
                     .key_by(String::clone)
                     .count("count")
                     .sink("counts", CollectSink::<(String, u64)>::new());
