@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
@@ -43,10 +44,11 @@ struct Flight {
     flight: u32,
 }
 
-/// In place of a service: answers after some milliseconds, and not always at the first time.
+/// In place of a service: answers after some milliseconds, and not each of the first requests.
 async fn airline(flight: Flight) -> Result<String, std::io::Error> {
+    static REFUSED: AtomicU32 = AtomicU32::new(0);
     tokio::time::sleep(Duration::from_millis(u64::from(flight.flight % 5))).await;
-    if flight.flight.is_multiple_of(97) && is_busy() {
+    if flight.flight.is_multiple_of(97) && REFUSED.fetch_add(1, Ordering::Relaxed) < 5 {
         return Err(std::io::Error::other("the service is busy"));
     }
     let name = match flight.carrier.as_str() {
@@ -59,13 +61,6 @@ async fn airline(flight: Flight) -> Result<String, std::io::Error> {
         _ => "another airline",
     };
     Ok(name.to_owned())
-}
-
-/// Every other time.
-fn is_busy() -> bool {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    static LAST: AtomicBool = AtomicBool::new(false);
-    LAST.fetch_xor(true, Ordering::Relaxed)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
