@@ -15,6 +15,7 @@ type Pace = Arc<dyn Fn(usize, usize) -> Result<usize, BoxError> + Send + Sync>;
 pub(crate) struct Trickle<T> {
     records: VecSource<T>,
     pace: Pace,
+    pause: Duration,
     is_endless: bool,
 }
 
@@ -30,7 +31,13 @@ impl<T> Trickle<T> {
         records: VecSource<T>,
         pace: impl Fn(usize, usize) -> Result<usize, BoxError> + Send + Sync + 'static,
     ) -> Trickle<T> {
-        Trickle { records, pace: Arc::new(pace), is_endless: false }
+        let pause = Duration::from_millis(1);
+        Trickle { records, pace: Arc::new(pace), pause, is_endless: false }
+    }
+
+    /// Pauses for so long after each read, instead of a millisecond.
+    pub(crate) fn pausing(self, pause: Duration) -> Trickle<T> {
+        Trickle { pause, ..self }
     }
 
     /// Waits for more behind the last record.
@@ -43,6 +50,7 @@ pub(crate) struct TrickleReader<T: Clone + Send + Sync + 'static> {
     records: <VecSource<T> as Source>::Reader,
     split: usize,
     pace: Pace,
+    pause: Duration,
     is_endless: bool,
 }
 
@@ -64,8 +72,13 @@ impl<T: Clone + Send + Sync + 'static> Source for Trickle<T> {
         split: &Self::Split,
         at: Option<Self::Offset>,
     ) -> Result<TrickleReader<T>, BoxError> {
-        let (records, pace) = (self.records.open(split, at)?, Arc::clone(&self.pace));
-        Ok(TrickleReader { records, split: split.index, pace, is_endless: self.is_endless })
+        Ok(TrickleReader {
+            records: self.records.open(split, at)?,
+            split: split.index,
+            pace: Arc::clone(&self.pace),
+            pause: self.pause,
+            is_endless: self.is_endless,
+        })
     }
 }
 
@@ -74,7 +87,7 @@ impl<T: Clone + Send + Sync + 'static> SplitReader for TrickleReader<T> {
     type Offset = <VecSource<T> as Source>::Offset;
 
     fn read(&mut self, limit: ReadLimit, out: &mut Vec<T>) -> Result<ReadStatus, BoxError> {
-        let idle = ReadStatus::Idle { retry_after: Duration::from_millis(1) };
+        let idle = ReadStatus::Idle { retry_after: self.pause };
         let few = (self.pace)(self.split, self.offset().records)?;
         if few == 0 {
             return Ok(idle);

@@ -5,8 +5,6 @@
 //! and the output is one and the same. The oracle tries every window there could be against every
 //! record. Late records wait, in the source, for a window to have fired.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +20,8 @@ use highwater::window::{
 };
 use highwater::{BoxError, RestartStrategy, Summary};
 use proptest::prelude::*;
+
+use super::trickle::Trickle;
 
 /// A key, a time and a number of its own.
 type Record = (u64, i64, u64);
@@ -187,66 +187,12 @@ fn input(seed: u64, records: u64, splits: usize, keys: usize) -> Vec<Vec<Record>
     input
 }
 
-/// Yields few records at once.
-#[derive(Clone)]
-struct Trickle {
-    source: VecSource<Record>,
-    few: usize,
-    pause: Duration,
-}
-
-struct TrickleReader {
-    reader: <VecSource<Record> as Source>::Reader,
-    few: usize,
-    pause: Duration,
-}
-
-impl Source for Trickle {
-    type Item = Record;
-    type Split = <VecSource<Record> as Source>::Split;
-    type Offset = <VecSource<Record> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.source.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        let reader = self.source.open(split, at)?;
-        Ok(TrickleReader { reader, few: self.few, pause: self.pause })
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = Record;
-    type Offset = <VecSource<Record> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(self.few), ..limit };
-        Ok(match self.reader.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: self.pause },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.reader.offset()
-    }
-}
-
 fn source(
     input: &[Vec<Record>],
     few: usize,
     pause: Duration,
 ) -> impl Source<Item = Record> + Clone {
-    let source = Trickle { source: VecSource::splits(input.to_vec()), few, pause };
+    let source = Trickle::new(VecSource::splits(input.to_vec()), few).pausing(pause);
     source.with_watermarks(Watermarks::bounded(ms(DISORDER as u64), at))
 }
 

@@ -4,8 +4,6 @@
 //! Inputs are random splits, out of order by at most what their watermarks allow. The definitions are
 //! checked on what comes out, or by a plain loop over the input.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,7 +113,9 @@ fn each_key_comes_in_the_order_of_its_times() {
             records.key_by(|r| r.0).sort_by_event_time("sorted", |r| EventTime(r.1))
         });
         let mut by_key: BTreeMap<u8, Vec<Record>> = BTreeMap::new();
-        sorted.into_iter().for_each(|(key, r)| by_key.entry(key).or_default().push(r));
+        for (key, r) in sorted {
+            by_key.entry(key).or_default().push(r);
+        }
         for (key, found) in by_key {
             assert!(found.is_sorted_by_key(|r| r.1), "{workers:?}, key {key}");
             let mut ids: Vec<u64> = found.iter().map(|r| r.2).collect();

@@ -5,8 +5,6 @@
 //! model is a loop over all pairs that knows neither watermarks nor state. What is kept is read from
 //! the metadata of checkpoints.
 
-#![allow(clippy::unwrap_used)] // a panic is the report
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,12 +13,13 @@ use std::time::Duration;
 use highwater::checkpoint::metadata::CheckpointMetadata;
 use highwater::checkpoint::store::{BlobStore, Location, layout};
 use highwater::prelude::*;
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::state::Context;
 use highwater::stream::{Arrival, ConnectedByTime, JoinWindows};
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::{BoxError, Error, RestartStrategy};
+use highwater::{Error, RestartStrategy};
 use serde::{Deserialize, Serialize};
+
+use super::trickle::Trickle;
 
 /// Records are out of order by at most this.
 const OUT_OF_ORDER_MS: i64 = 40;
@@ -34,51 +33,6 @@ struct Record {
 
 /// A row of a join: the key, the start of the window if there is one, and the numbers of the records.
 type Row = (u8, i64, Option<u32>, Option<u32>);
-
-/// Yields a few records of each split a millisecond, so that the input lasts for many checkpoints.
-#[derive(Clone)]
-struct Trickle(VecSource<Record>, usize);
-
-struct TrickleReader(<VecSource<Record> as Source>::Reader, usize);
-
-impl Source for Trickle {
-    type Item = Record;
-    type Split = <VecSource<Record> as Source>::Split;
-    type Offset = <VecSource<Record> as Source>::Offset;
-    type Reader = TrickleReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<TrickleReader, BoxError> {
-        Ok(TrickleReader(self.0.open(split, at)?, self.1))
-    }
-}
-
-impl SplitReader for TrickleReader {
-    type Item = Record;
-    type Offset = <VecSource<Record> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
-        let limit = ReadLimit { records: limit.records.min(self.1), ..limit };
-        Ok(match self.0.read(limit, out)? {
-            ReadStatus::Ready => ReadStatus::Idle { retry_after: Duration::from_millis(1) },
-            other => other,
-        })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
-}
 
 /// Two inputs of some splits each, with many equal times.
 fn inputs(seed: u64, records: usize) -> [Vec<Vec<Record>>; 2] {
@@ -117,10 +71,7 @@ enum Join {
 }
 
 impl Join {
-    fn build<'scope>(
-        self,
-        both: ConnectedByTime<'scope, u8, Record, Record>,
-    ) -> Stream<'scope, Row> {
+    fn build(self, both: ConnectedByTime<'_, u8, Record, Record>) -> Stream<'_, Row> {
         let id = |record: &Record| record.id;
         let ms = |ms: i64| Duration::from_millis(ms as u64);
         match self {
@@ -266,7 +217,7 @@ fn job(store: &Location, workers: usize) -> Job {
 fn timed(splits: &[Vec<Record>], few: usize) -> impl Source<Item = Record> + Clone + use<> {
     let bound = Duration::from_millis(OUT_OF_ORDER_MS as u64 + 9);
     let by_time = Watermarks::bounded(bound, |record: &Record| EventTime(record.at));
-    Trickle(VecSource::splits(splits.to_vec()), few).with_watermarks(by_time)
+    Trickle::new(VecSource::splits(splits.to_vec()), few).with_watermarks(by_time)
 }
 
 /// Runs a join; `each` is called with the number of each left record that is read.
@@ -428,50 +379,10 @@ fn joins_by_time_keep_what_the_watermark_still_needs() {
 }
 
 /// Yields its first record, and the others when it is told that the watermark has come that far.
-#[derive(Clone)]
-struct Scripted(VecSource<Record>, Arc<AtomicBool>);
-
-struct ScriptedReader(<VecSource<Record> as Source>::Reader, Arc<AtomicBool>);
-
-impl Source for Scripted {
-    type Item = Record;
-    type Split = <VecSource<Record> as Source>::Split;
-    type Offset = <VecSource<Record> as Source>::Offset;
-    type Reader = ScriptedReader;
-
-    fn discover(
-        &self,
-        known: &[NamedSplit<Self::Split>],
-    ) -> Result<Vec<NamedSplit<Self::Split>>, BoxError> {
-        self.0.discover(known)
-    }
-
-    fn open(
-        &self,
-        split: &Self::Split,
-        at: Option<Self::Offset>,
-    ) -> Result<ScriptedReader, BoxError> {
-        Ok(ScriptedReader(self.0.open(split, at)?, Arc::clone(&self.1)))
-    }
-}
-
-impl SplitReader for ScriptedReader {
-    type Item = Record;
-    type Offset = <VecSource<Record> as Source>::Offset;
-
-    fn read(&mut self, limit: ReadLimit, out: &mut Vec<Record>) -> Result<ReadStatus, BoxError> {
-        let retry_after = Duration::from_millis(1);
-        let is_first = self.0.offset().records == 0;
-        if !is_first && !self.1.load(Ordering::SeqCst) {
-            return Ok(ReadStatus::Idle { retry_after });
-        }
-        let read = self.0.read(ReadLimit { records: 1, ..limit }, out)?;
-        Ok(if read == ReadStatus::Ready { ReadStatus::Idle { retry_after } } else { read })
-    }
-
-    fn offset(&self) -> Self::Offset {
-        self.0.offset()
-    }
+fn scripted(records: Vec<Record>, told: &Arc<AtomicBool>) -> Trickle<Record> {
+    let told = Arc::clone(told);
+    let goes_on = move |read| read == 0 || told.load(Ordering::SeqCst);
+    Trickle::paced(VecSource::new(records), move |_, read| Ok(usize::from(goes_on(read))))
 }
 
 /// A record at the watermark is not late, one a millisecond before it is.
@@ -483,7 +394,7 @@ fn a_record_a_millisecond_late_is_dropped_and_counted() {
     let rights = vec![record(100, 11), record(1_000, 12)];
     let told = Arc::new(AtomicBool::new(false));
     let by_time = || Watermarks::ascending(|record: &Record| EventTime(record.at));
-    let lefts = Scripted(VecSource::new(lefts), Arc::clone(&told)).with_watermarks(by_time());
+    let lefts = scripted(lefts, &told).with_watermarks(by_time());
     let rights = VecSource::new(rights).with_watermarks(by_time());
     let collected = CollectSink::<Row>::new();
     let sink = collected.clone();
