@@ -388,6 +388,7 @@ impl JoinWindows {
 
     /// Makes all windows begin later, or if it is negative earlier. *Default*: 0, so that windows of an
     /// hour begin with the hours of UTC.
+    #[must_use]
     pub fn offset_ms(mut self, offset_ms: i64) -> Self {
         self.offset_ms = offset_ms;
         self
@@ -403,7 +404,7 @@ impl JoinWindows {
                  at least 1ms, and the slide at most the size"
             ));
         }
-        Fixed { size_ms, slide_ms, offset_ms }
+        Fixed { size: size_ms, slide: slide_ms, offset: offset_ms }
     }
 }
 
@@ -462,10 +463,14 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
         let late = connected.both.flow().late_of(&uid);
         let group = move |ctx: &Context<'_, K, O>, window, lefts: Vec<L>, rights: Vec<R>| {
             if rights.is_empty() && outer.left {
-                lefts.iter().for_each(|l| ctx.emit(row(ctx.key(), window, Some(l), None)));
+                for left in &lefts {
+                    ctx.emit(row(ctx.key(), window, Some(left), None));
+                }
             }
             if lefts.is_empty() && outer.right {
-                rights.iter().for_each(|r| ctx.emit(row(ctx.key(), window, None, Some(r))));
+                for right in &rights {
+                    ctx.emit(row(ctx.key(), window, None, Some(right)));
+                }
             }
             for left in &lefts {
                 for right in &rights {

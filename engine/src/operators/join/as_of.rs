@@ -81,7 +81,9 @@ where
             let is_due = |at| at < watermark || watermark == EventTime::MAX;
             while let Some((at, record)) = waiting.take_first_if(ctx, is_due) {
                 let made = versions.0.with_last_in(ctx, ..=at, |v| pair(ctx.key(), record, v));
-                made.into_iter().for_each(|made| ctx.emit(made));
+                if let Some(made) = made {
+                    ctx.emit(made);
+                }
             }
             let next = waiting.first(ctx).map(after);
             let next_version = versions.forget(ctx, watermark);

@@ -13,25 +13,25 @@ use crate::metrics::LateCell;
 use crate::state::{Context, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key, Window};
 
-/// Windows of one size, each beginning a slide after the one before.
+/// Windows of one size, each beginning a slide after the one before. In milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fixed {
     /// Above 0.
-    pub(crate) size_ms: i64,
+    pub(crate) size: i64,
     /// From 1 to the size.
-    pub(crate) slide_ms: i64,
-    pub(crate) offset_ms: i64,
+    pub(crate) slide: i64,
+    pub(crate) offset: i64,
 }
 
 impl Fixed {
     fn starting(self, start: i128) -> Window {
         let fit = |at: i128| EventTime(at.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
-        Window { start: fit(start), end: fit(start + i128::from(self.size_ms)) }
+        Window { start: fit(start), end: fit(start + i128::from(self.size)) }
     }
 
     /// The start of the last window that begins at `at` or before.
     fn start_before(self, at: i128) -> i128 {
-        let (slide, offset) = (i128::from(self.slide_ms), i128::from(self.offset_ms));
+        let (slide, offset) = (i128::from(self.slide), i128::from(self.offset));
         (at - offset).div_euclid(slide) * slide + offset
     }
 
@@ -39,14 +39,14 @@ impl Fixed {
     fn first_of(self, at: EventTime, after: EventTime) -> Option<Window> {
         // Of all that end after both, the one that begins first.
         let least_end = i128::from(at.0.max(after.0)) + 1;
-        let slide = i128::from(self.slide_ms);
-        let start = self.start_before(least_end - i128::from(self.size_ms) - 1) + slide;
+        let slide = i128::from(self.slide);
+        let start = self.start_before(least_end - i128::from(self.size) - 1) + slide;
         (start <= i128::from(at.0)).then(|| self.starting(start))
     }
 
     /// The window after one.
     fn next_start(self, window: Window) -> EventTime {
-        EventTime(window.start.0.saturating_add(self.slide_ms))
+        EventTime(window.start.0.saturating_add(self.slide))
     }
 }
 
@@ -135,18 +135,18 @@ mod tests {
     proptest! {
         #[test]
         fn the_first_window_is_that_of_a_search(
-            (size_ms, slide_ms) in (1_i64..40).prop_flat_map(|size| (Just(size), 1..=size)),
-            offset_ms in -50_i64..50,
+            (size, slide) in (1_i64..40).prop_flat_map(|size| (Just(size), 1..=size)),
+            offset in -50_i64..50,
             at in -200_i64..200,
             after in -200_i64..200,
         ) {
-            let windows = Fixed { size_ms, slide_ms, offset_ms };
+            let windows = Fixed { size, slide, offset };
             // All starts near, by counting.
-            let mut starts = (-500..500).map(|n| n * slide_ms + offset_ms);
+            let mut starts = (-500..500).map(|n| n * slide + offset);
             let found = starts.find(|start| {
-                *start <= at && at < start + size_ms && start + size_ms > after
+                *start <= at && at < start + size && start + size > after
             });
-            let expected = found.map(|start| (start, start + size_ms));
+            let expected = found.map(|start| (start, start + size));
             let first = windows.first_of(EventTime(at), EventTime(after));
             prop_assert_eq!(first.map(|w| (w.start.0, w.end.0)), expected);
         }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn windows_at_the_ends_of_time_are_cut_off() {
-        let hours = Fixed { size_ms: 3_600_000, slide_ms: 3_600_000, offset_ms: 0 };
+        let hours = Fixed { size: 3_600_000, slide: 3_600_000, offset: 0 };
         let first = hours.first_of(EventTime::MIN, EventTime::MIN).unwrap();
         assert_eq!(first.start, EventTime::MIN);
         let last = hours.first_of(EventTime::MAX, EventTime(0)).unwrap();
