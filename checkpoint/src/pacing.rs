@@ -27,9 +27,10 @@ pub const BUDGET_START: u32 = 256;
 /// Bytes of input that a source may emit in a step, whatever its records.
 pub const STEP_BYTES_MAX: usize = 4 << 20;
 
-/// The time within which a step should have passed every sink. Latency under load is about this;
-/// shorter steps would spend more on progress than on records.
-const STEP_TARGET: Duration = Duration::from_millis(8);
+/// The time within which a step should have passed every sink. Latency is at most about this where
+/// sources are faster than the rest. Long enough that workers do not run dry where one of them loses
+/// its core for a tick of the kernel's clock: at 8 ms they were idle for a tenth to a third of the time.
+const STEP_TARGET: Duration = Duration::from_millis(32);
 
 /// Steps begin at least this far apart, so that an idle job costs next to nothing.
 pub const STEP_MIN: Duration = Duration::from_millis(1);
@@ -37,10 +38,18 @@ pub const STEP_MIN: Duration = Duration::from_millis(1);
 /// See the module.
 #[derive(Debug)]
 pub struct Pacing {
-    /// Steps that have begun and not passed every sink, oldest first, and when they began.
-    open: VecDeque<(u32, Duration)>,
+    /// Those that have not passed every sink, oldest first.
+    open: VecDeque<Step>,
     next: u32,
     last_begin: Option<Duration>,
+    budget: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    number: u32,
+    began: Duration,
+    /// That of each source in it.
     budget: u32,
 }
 
@@ -58,19 +67,21 @@ impl Pacing {
 
     /// The oldest step that is under way.
     pub fn oldest(&self) -> Option<u32> {
-        self.open.front().map(|(step, _)| *step)
+        self.open.front().map(|step| step.number)
     }
 
     /// The oldest step has passed every sink; `was_used_up` if some source waits for budget.
     pub fn passed(&mut self, now: Duration, was_used_up: bool) {
-        let Some((_, began)) = self.open.pop_front() else { return };
-        let took = now.saturating_sub(began);
+        let Some(step) = self.open.pop_front() else { return };
+        let took = now.saturating_sub(step.began);
+        // What is held against a step is its own budget: one pause makes all steps late that are
+        // under way, and must not make the budget smaller for each of them.
         self.budget = if took > STEP_TARGET * 4 {
-            self.budget / 4
+            self.budget.min(step.budget / 4)
         } else if took > STEP_TARGET {
-            self.budget / 2
+            self.budget.min(step.budget / 2)
         } else if was_used_up && took < STEP_TARGET / 2 {
-            self.budget.saturating_mul(2)
+            self.budget.max(step.budget.saturating_mul(2))
         } else {
             self.budget
         }
@@ -85,7 +96,7 @@ impl Pacing {
         }
         self.next = self.next.checked_add(1)?;
         self.last_begin = Some(now);
-        self.open.push_back((self.next, now));
+        self.push(now);
         Some(self.next)
     }
 
@@ -95,7 +106,11 @@ impl Pacing {
         self.open.clear();
         self.next = 0;
         self.last_begin = Some(now);
-        self.open.push_back((0, now));
+        self.push(now);
+    }
+
+    fn push(&mut self, began: Duration) {
+        self.open.push_back(Step { number: self.next, began, budget: self.budget });
     }
 }
 
@@ -118,8 +133,24 @@ mod tests {
 
     #[test]
     fn a_slow_sink_gets_small_steps_and_a_fast_one_large() {
-        assert_eq!(settle(Duration::from_millis(1), 50).budget(), BUDGET_MIN);
+        assert_eq!(settle(Duration::from_millis(4), 50).budget(), BUDGET_MIN);
         assert_eq!(settle(Duration::from_nanos(1), 50).budget(), BUDGET_MAX);
+    }
+
+    #[test]
+    fn regression_one_pause_makes_the_budget_smaller_once() {
+        let mut pacing = settle(Duration::from_nanos(100), 50);
+        let before = pacing.budget();
+        let mut now = Duration::from_secs(100);
+        pacing.epoch(now);
+        for _ in 1..STEPS_AHEAD {
+            now += STEP_MIN;
+            pacing.begin(now);
+        }
+        // All workers stop for long while four steps are under way.
+        now += STEP_TARGET * 10;
+        (0..STEPS_AHEAD).for_each(|_| pacing.passed(now, true));
+        assert_eq!(pacing.budget(), before / 4);
     }
 
     #[test]

@@ -42,8 +42,9 @@ use crate::stream::{Flow, Output};
 /// Bytes of records in a batch: what timely's own containers hold, and what stays in the cache.
 const BATCH_BYTES: usize = 8 << 10;
 
-/// Batches emitted in one scheduling, so that other operators get their turn.
-const BATCHES_AT_ONCE: usize = 8;
+/// Batches emitted in one scheduling, so that other operators get their turn. With a quarter as many
+/// a keyed count is a third slower: each is also a round of messages between workers.
+const BATCHES_AT_ONCE: usize = 32;
 
 pub(crate) fn source<'scope, S: Source>(
     flow: &Flow<'scope>,
