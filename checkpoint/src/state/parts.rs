@@ -116,6 +116,13 @@ impl<E> Part<E> {
         self.changed[bucket / 64] |= 1 << (bucket % 64);
     }
 
+    /// Asks for the control bytes with which a search for this hash begins.
+    #[inline]
+    pub(super) fn ask_for_control(&self, hash: u64) {
+        let bucket = within_part(hash) as usize & (self.entries.num_buckets() - 1);
+        prefetch(std::ptr::without_provenance::<u8>(self.end.wrapping_add(bucket)));
+    }
+
     /// Asks for the memory where an entry of this hash is likely to be put, which says where from:
     /// the bucket that its hash names is free, or one that is next to it.
     #[inline]

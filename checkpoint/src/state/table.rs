@@ -214,19 +214,37 @@ where
         self.changes.digest().filter(|_| <C as Codec<V>>::IS_CANONICAL)
     }
 
-    /// Where a key with this [hash](Self::hash_of) is, if it is there; the key lies in an owned group. Asks for its memory, without waiting for it.
+    /// Where a key with this [hash](Self::hash_of) is, if it is there; the key lies in an owned group.
+    /// Asks for its memory, without waiting for it.
     ///
-    /// The cost of a record is one cache miss. Called for a whole batch first, the misses overlap.
+    /// The cost of a record is a cache miss or two. Called for a whole batch first, the misses overlap.
     #[inline]
     pub fn place(&self, hash: u64) -> Place {
+        let mut place = Place { hash, part: self.parts.of_hash(hash) as u32, bucket: u32::MAX };
+        self.locate(&mut place);
+        place
+    }
+
+    /// The first half of [`place`](Self::place), for who has many to place: asks for what the second
+    /// half reads, without waiting for it.
+    #[inline]
+    pub fn announce(&self, hash: u64) -> Place {
         let part = self.parts.of_hash(hash);
-        let table = &self.parts[part].entries;
+        self.parts[part].ask_for_control(hash);
+        Place { hash, part: part as u32, bucket: u32::MAX }
+    }
+
+    /// The second half of [`place`](Self::place).
+    #[inline]
+    pub fn locate(&self, place: &mut Place) {
+        let table = &self.parts[place.part as usize].entries;
         // By its control byte alone: one time in a hundred it is another's.
-        let bucket = table.find_bucket_index(within_part(hash), |_| true).unwrap_or(usize::MAX);
+        let bucket =
+            table.find_bucket_index(within_part(place.hash), |_| true).unwrap_or(usize::MAX);
         if let Some(entry) = table.get_bucket(bucket) {
             prefetch(entry);
         }
-        Place { hash, part: part as u32, bucket: bucket as u32 }
+        place.bucket = bucket as u32;
     }
 
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.

@@ -326,9 +326,12 @@ fn update<D, K, V, A, C, I, F, O>(
             return;
         }
         for (place, record) in places.iter_mut().zip(ahead) {
-            *place = table.place(stable_hash(record.key()));
+            *place = table.announce(stable_hash(record.key()));
         }
         let count = ahead.len();
+        for place in &mut places[..count] {
+            table.locate(place);
+        }
         for (place, record) in places[..count].iter().zip(records.by_ref()) {
             let (key, value) = record.into_parts();
             table.update_at(*place, key, &fold.init, |key, accumulator| {
