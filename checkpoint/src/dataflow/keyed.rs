@@ -23,6 +23,7 @@ use timely::progress::Timestamp;
 use tokio::sync::mpsc as queue;
 
 use super::participant::{Closed, Participant, Sealed};
+use crate::background::pause_if_due;
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind, StateSchema};
 use crate::planted::{self, Bug};
@@ -30,7 +31,7 @@ use crate::recovery::LoadedBlock;
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
 use crate::schema::Evolution;
 use crate::segment::EntryBlock;
-use crate::state::{Codec, KeyedTable, Place, SealSlice, Verified};
+use crate::state::{Codec, KeyedTable, Place, SealSlice, Verified, spare_blocks};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime, EventTime};
 
@@ -44,6 +45,9 @@ const SLICE_BUDGET: Duration = Duration::from_millis(1);
 /// Captured bytes that are compressed at one go: a full block, or many small ones, so that what is
 /// handed to another thread is worth it, and is not long in coming back.
 const COMPRESS_BYTES: usize = 1 << 20;
+
+/// Blocks are made ahead for so many bytes at a time; a state below it is small.
+const SPARE_STEP: usize = 1 << 20;
 
 /// See the module.
 pub struct KeyedState<T: Timestamp, K, V, C> {
@@ -59,6 +63,8 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     captured: Load,
     /// Blocks that are written come back, for their memory.
     written: (mpsc::Sender<EntryBlock>, mpsc::Receiver<EntryBlock>),
+    /// Bytes of blocks that were made ahead.
+    spare: usize,
 }
 
 /// A seal whose slices are not all cut.
@@ -93,7 +99,18 @@ where
         let (number, captured) = (run.join_bundles(worker), run.in_flight().held(0));
         let written = mpsc::channel();
         let (sealing, watermark) = (None, None);
-        KeyedState { table, participant, worker, sealing, watermark, number, captured, written }
+        let spare = 0;
+        KeyedState {
+            table,
+            participant,
+            worker,
+            sealing,
+            watermark,
+            number,
+            captured,
+            written,
+            spare,
+        }
     }
 
     /// The entries.
@@ -180,6 +197,7 @@ where
             return closed;
         }
         let start = self.participant.run().now();
+        self.recycle();
         let kind = self.table.begin_seal();
         let (blocks, receiver) = queue::unbounded_channel();
         let through = if let Closed::Through(through) = closed { through } else { Epoch(u64::MAX) };
@@ -244,19 +262,46 @@ where
     ///
     /// If an entry cannot be encoded, or a snapshot cannot be made durable.
     pub fn work(&mut self) -> std::result::Result<Again, BoxError> {
+        self.provide();
         let again = self.slices()?;
         self.participant.acknowledge()?;
         Ok(again)
     }
 
+    /// Has the memory made that the next seal will take, as the state grows: the first captures must
+    /// not wait for the kernel to find pages.
+    fn provide(&mut self) {
+        let wanted = self.table.spare_bytes();
+        if wanted < self.spare + SPARE_STEP || !self.participant.run().is_durable() {
+            return;
+        }
+        let (bytes, written) = (wanted - self.spare, self.written.0.clone());
+        self.spare = wanted;
+        drop(self.participant.run().spawn_blocking(move || {
+            for block in spare_blocks(bytes) {
+                // Nobody takes it when the dataflow was stopped.
+                if written.send(block).is_err() {
+                    return;
+                }
+                pause_if_due();
+            }
+        }));
+    }
+
+    fn recycle(&mut self) {
+        for block in self.written.1.try_iter() {
+            self.table.recycle(block);
+        }
+    }
+
     fn slices(&mut self) -> std::result::Result<Again, BoxError> {
+        if self.is_sealing() {
+            self.recycle();
+        }
         let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
         let in_flight = self.participant.run().in_flight();
         if in_flight.must_wait() {
             return Ok(Again::Soon);
-        }
-        for block in self.written.1.try_iter() {
-            self.table.recycle(block);
         }
         let run = self.participant.run();
         let (start, mut ready) = (run.now(), Vec::new());

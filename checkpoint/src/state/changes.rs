@@ -20,7 +20,10 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// Bytes of blocks that are kept for the next captures, of one operator on one worker. Writing keeps
 /// up with capturing, so a few blocks go round; a large state must not hold as many as it has.
-const SPARE_BYTES_MAX: usize = 16 << 20;
+const SPARE_BYTES_MAX: usize = 32 << 20;
+
+/// Memory of a block that is made before it is needed: it is not to grow by the last entry.
+const SPARE_BLOCK_BYTES: usize = BLOCK_BYTES + (8 << 10);
 
 /// Changed buckets in 64 from which on a scan is as good as sequential, and asks for nothing ahead.
 const DENSE: u32 = 24;
@@ -70,23 +73,23 @@ pub(super) struct Seal {
 /// Blocks whose memory is used again: to touch fresh pages is most of what a capture would cost.
 #[derive(Default)]
 struct Spare {
-    blocks: Vec<(EntryBlock, usize)>,
+    blocks: Vec<EntryBlock>,
     bytes: usize,
 }
 
 impl Spare {
     fn put(&mut self, mut block: EntryBlock) {
-        let bytes = block.raw_bytes();
+        let bytes = block.capacity_bytes();
         if self.bytes + bytes <= SPARE_BYTES_MAX {
             block.clear();
             self.bytes += bytes;
-            self.blocks.push((block, bytes));
+            self.blocks.push(block);
         }
     }
 
     fn take(&mut self) -> EntryBlock {
-        let Some((block, bytes)) = self.blocks.pop() else { return EntryBlock::new() };
-        self.bytes -= bytes;
+        let Some(block) = self.blocks.pop() else { return EntryBlock::new() };
+        self.bytes -= block.capacity_bytes();
         block
     }
 }
@@ -340,6 +343,19 @@ impl Changes {
     pub(super) fn captured_bytes(&self) -> usize {
         self.seal.as_ref().map_or(0, |seal| seal.captured_bytes.1)
     }
+}
+
+/// Makes blocks for captures, to be [recycled](KeyedTable::recycle): for `bytes` of them.
+///
+/// Memory that is touched for the first time stops a thread for milliseconds, so this is for a thread
+/// in the background.
+pub(crate) fn spare_blocks(bytes: usize) -> impl Iterator<Item = EntryBlock> {
+    (0..bytes.div_ceil(SPARE_BLOCK_BYTES)).map(|_| EntryBlock::touched(SPARE_BLOCK_BYTES))
+}
+
+/// Bytes of blocks that captures of a table may take, where it holds `entries` of a size.
+pub(super) fn spare_bytes(entries: u64, size: usize) -> usize {
+    usize::try_from(entries).map_or(usize::MAX, |n| n.saturating_mul(size)).min(SPARE_BYTES_MAX)
 }
 
 /// An entry as it is in a segment: key and value.

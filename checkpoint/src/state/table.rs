@@ -36,7 +36,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::changes::Changes;
+use super::changes::{Changes, spare_bytes};
 use super::parts::{Parts, within_part};
 use super::prefetch::prefetch;
 use super::{Codec, KeyGroups, StateDigest, stable_hash};
@@ -531,6 +531,11 @@ where
     /// Takes back a block that was handed out and is written: its memory serves for a later one.
     pub fn recycle(&mut self, block: EntryBlock) {
         self.changes.recycle(block);
+    }
+
+    /// Bytes of blocks that a seal may need at once, about: to be made ahead, and recycled.
+    pub(crate) fn spare_bytes(&self) -> usize {
+        spare_bytes(self.live, size_of::<(K, V)>())
     }
 
     /// Goes on with the seal for `work` units, each what about an entry of two words takes, handing
