@@ -40,11 +40,14 @@ pub(crate) fn yield_to_workers() {
     #[cfg(target_os = "linux")]
     {
         use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
             set_thread_priority_and_policy, thread_native_id,
         };
         let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        let priority = ThreadPriority::Min;
+        // Of 100, which is a nice value of 10: a tenth of a core that workers want as well. With the
+        // least, 19, checkpoints of busy workers took up to two seconds instead of a fifth of one.
+        let priority = ThreadPriorityValue::try_from(22).map(ThreadPriority::Crossplatform);
+        let priority = priority.unwrap_or(ThreadPriority::Min);
         if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, batch) {
             tracing::debug!(?error, "background threads may interrupt workers");
         }
