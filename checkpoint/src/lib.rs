@@ -76,6 +76,7 @@
 //! is one that does. Design: `docs/store.md`, `docs/segment.md`, `ARCHITECTURE.md`.
 
 mod background;
+mod buffers;
 pub mod coordinator;
 pub mod dataflow;
 pub mod error;

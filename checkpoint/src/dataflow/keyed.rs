@@ -31,7 +31,9 @@ use crate::recovery::LoadedBlock;
 use crate::run::{Run, Sealed as SealedBy, SegmentStream, StateSize};
 use crate::schema::Evolution;
 use crate::segment::EntryBlock;
-use crate::state::{Codec, KeyedTable, Place, SealSlice, Verified, spare_blocks};
+use crate::state::{
+    Codec, KeyedTable, Place, SPARE_BLOCK_BYTES, SealSlice, Verified, spare_blocks,
+};
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime, EventTime};
 
@@ -46,7 +48,8 @@ const SLICE_BUDGET: Duration = Duration::from_millis(1);
 /// handed to another thread is worth it, and is not long in coming back.
 const COMPRESS_BYTES: usize = 1 << 20;
 
-/// Blocks are made ahead for so many bytes at a time; a state below it is small.
+/// Blocks are made ahead for so many bytes at a time; a state below it is small. A slice captures
+/// less.
 const SPARE_STEP: usize = 1 << 20;
 
 /// See the module.
@@ -62,10 +65,15 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     /// What is captured and not handed out.
     captured: Load,
     /// Blocks that are written come back, for their memory.
-    written: (mpsc::Sender<EntryBlock>, mpsc::Receiver<EntryBlock>),
-    /// Bytes of blocks that were made ahead.
-    spare: usize,
+    written: (mpsc::Sender<Spare>, mpsc::Receiver<Spare>),
+    /// Bytes of blocks that are being made.
+    asked: usize,
+    /// What a slice has finished; empty between slices, and kept for its memory.
+    ready: Vec<(u16, EntryBlock)>,
 }
+
+/// A block for captures, and how much of its memory was asked for.
+type Spare = (EntryBlock, usize);
 
 /// A seal whose slices are not all cut.
 struct Sealing {
@@ -99,7 +107,7 @@ where
         let (number, captured) = (run.join_bundles(worker), run.in_flight().held(0));
         let written = mpsc::channel();
         let (sealing, watermark) = (None, None);
-        let spare = 0;
+        let (asked, ready) = (0, Vec::with_capacity(64));
         KeyedState {
             table,
             participant,
@@ -109,7 +117,8 @@ where
             number,
             captured,
             written,
-            spare,
+            asked,
+            ready,
         }
     }
 
@@ -246,7 +255,11 @@ where
                 }
                 if !some.is_empty() {
                     // Nobody takes a block back when the dataflow was stopped.
-                    segment.blocks(some, |block| drop(written.send(block))).await?;
+                    let recycle = |mut block: EntryBlock| {
+                        block.clear_and_touch();
+                        drop(written.send((block, 0)));
+                    };
+                    segment.blocks(some, recycle).await?;
                 }
             }
             let segments = segment.finish().await?.into_iter().collect();
@@ -262,49 +275,56 @@ where
     ///
     /// If an entry cannot be encoded, or a snapshot cannot be made durable.
     pub fn work(&mut self) -> std::result::Result<Again, BoxError> {
+        self.recycle();
         self.provide();
         let again = self.slices()?;
         self.participant.acknowledge()?;
         Ok(again)
     }
 
-    /// Has the memory made that the next seal will take, as the state grows: the first captures must
-    /// not wait for the kernel to find pages.
+    /// Has memory made for what a seal will capture: as the state grows, and when a seal has taken
+    /// what there was. Captures must not wait for the kernel to find pages.
     fn provide(&mut self) {
-        let wanted = self.table.spare_bytes();
-        if wanted < self.spare + SPARE_STEP || !self.participant.run().is_durable() {
+        let wanted = self.table.wanted_bytes();
+        let least = if self.is_sealing() { wanted.min(SPARE_STEP * 4) } else { wanted };
+        let there = self.table.spare_bytes() + self.asked;
+        if there + SPARE_STEP > least || !self.participant.run().is_durable() {
             return;
         }
-        let (bytes, written) = (wanted - self.spare, self.written.0.clone());
-        self.spare = wanted;
+        let (bytes, written) = (least - there, self.written.0.clone());
         drop(self.participant.run().spawn_blocking(move || {
             for block in spare_blocks(bytes) {
+                let bytes = block.capacity_bytes();
                 // Nobody takes it when the dataflow was stopped.
-                if written.send(block).is_err() {
+                if written.send((block, bytes)).is_err() {
                     return;
                 }
                 pause_if_due();
             }
         }));
+        self.asked += bytes;
     }
 
     fn recycle(&mut self) {
-        for block in self.written.1.try_iter() {
-            self.table.recycle(block);
+        let is_small = self.table.wanted_bytes() < SPARE_STEP;
+        for (block, made) in self.written.1.try_iter() {
+            self.asked = self.asked.saturating_sub(made);
+            // One that has grown while the state was small would do so again.
+            if is_small || block.capacity_bytes() >= SPARE_BLOCK_BYTES {
+                self.table.recycle(block);
+            }
         }
     }
 
     fn slices(&mut self) -> std::result::Result<Again, BoxError> {
-        if self.is_sealing() {
-            self.recycle();
-        }
         let Some(sealing) = &mut self.sealing else { return Ok(Again::WhenWoken) };
         let in_flight = self.participant.run().in_flight();
-        if in_flight.must_wait() {
+        let is_short = self.asked > 0 && self.table.spare_bytes() < SPARE_STEP;
+        if in_flight.must_wait() || is_short {
             return Ok(Again::Soon);
         }
         let run = self.participant.run();
-        let (start, mut ready) = (run.now(), Vec::new());
+        let (start, ready) = (run.now(), &mut self.ready);
         let slice = loop {
             let work = run.slice_work(SLICE_WORK);
             let slice = self.table.seal_slice(work, |group, block| {
@@ -316,7 +336,7 @@ where
         };
         sealing.stall = sealing.stall.max(run.now().saturating_sub(start));
         // Not before: a thread that wakes up to compress may take the core.
-        for (group, block) in ready {
+        for (group, block) in ready.drain(..) {
             let load = in_flight.moving(block.raw_bytes());
             // The receiver is gone only if its task failed, which the outcome will say.
             let _ = sealing.blocks.send(Captured::Block(group, block, load));

@@ -87,13 +87,20 @@ impl EntryBlock {
     /// touched: the kernel gives memory when it is first written to, zeroed, which takes up to 4 ms a
     /// megabyte on a virtual machine.
     pub(crate) fn touched(bytes: usize) -> EntryBlock {
-        // Unlike zeros, which an allocator may know to be there.
-        let column = || {
-            let mut column = Column { bytes: vec![1; bytes / 2], lengths: Lengths::default() };
-            column.clear();
-            column
-        };
-        EntryBlock { keys: column(), values: column(), ..EntryBlock::default() }
+        let column =
+            || Column { bytes: Vec::with_capacity(bytes / 2), lengths: Lengths::default() };
+        let mut block = EntryBlock { keys: column(), values: column(), ..EntryBlock::default() };
+        block.clear_and_touch();
+        block
+    }
+
+    /// Removes all entries; keeps the memory, and touches what of it was not used.
+    pub(crate) fn clear_and_touch(&mut self) {
+        for column in [&mut self.keys, &mut self.values] {
+            // Not zeros, which an allocator may know to be there.
+            column.bytes.resize(column.bytes.capacity(), 1);
+        }
+        self.clear();
     }
 
     /// Bytes that there is memory for.

@@ -14,6 +14,7 @@ use super::block::{BLOCK_ENTRIES_LIMIT, EntryBlock, RAW_BYTES_LIMIT};
 use super::fields::Fields;
 use super::index::BlockEntry;
 use super::pack::{PACK_OVERHEAD_MAX, pack, unpack};
+use crate::buffers::Buffer;
 use crate::error::{Error, Result};
 use crate::state::Verified;
 
@@ -30,8 +31,8 @@ const LZ4_RATIO_MAX: usize = 255;
 /// Makes frames; keeps its buffers from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct FrameWriter {
-    packed: Vec<u8>,
-    compressed: Vec<u8>,
+    packed: Buffer,
+    compressed: Buffer,
 }
 
 impl FrameWriter {

@@ -6,6 +6,7 @@ use super::block::EntryBlock;
 use super::frame::FrameWriter;
 use super::header::SegmentHeader;
 use super::index::{BlockEntry, Trailer, encode_index};
+use crate::buffers::Buffer;
 use crate::metadata::SegmentMetadata;
 
 /// Makes the bytes of one segment.
@@ -38,7 +39,7 @@ pub struct SegmentWriter {
     body: Vec<u8>,
     blocks: Vec<BlockEntry>,
     frames: FrameWriter,
-    ready: Vec<u8>,
+    ready: Buffer,
     /// Bytes that have been taken.
     taken: u64,
 }
@@ -65,7 +66,8 @@ impl SegmentWriter {
     pub fn new(header: SegmentHeader) -> SegmentWriter {
         assert!(header.is_in_range(), "{header:?} must cover groups of its job");
         let body = header.body();
-        let ready = SegmentHeader::front(&body);
+        let mut ready = Buffer::new();
+        ready.extend_from_slice(&SegmentHeader::front(&body));
         let (blocks, frames) = (Vec::new(), FrameWriter::default());
         SegmentWriter { header, body, blocks, frames, ready, taken: 0 }
     }
@@ -106,7 +108,7 @@ impl SegmentWriter {
     /// Takes the bytes that are finished and have not been taken: the next part of the object.
     pub fn take_ready(&mut self) -> Bytes {
         self.taken += self.ready.len() as u64;
-        Bytes::from(std::mem::take(&mut self.ready))
+        std::mem::take(&mut self.ready).into_bytes()
     }
 
     /// Ends the segment: returns the last part of the object, and what all of it is.
@@ -125,7 +127,7 @@ impl SegmentWriter {
             bytes: self.taken + self.ready.len() as u64,
             crc32: trailer.crc32,
         };
-        (Bytes::from(self.ready), summary)
+        (self.ready.into_bytes(), summary)
     }
 }
 

@@ -20,10 +20,13 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// Bytes of blocks that are kept for the next captures, of one operator on one worker. Writing keeps
 /// up with capturing, so a few blocks go round; a large state must not hold as many as it has.
-const SPARE_BYTES_MAX: usize = 32 << 20;
+const SPARE_BYTES_MAX: usize = 64 << 20;
 
 /// Memory of a block that is made before it is needed: it is not to grow by the last entry.
-const SPARE_BLOCK_BYTES: usize = BLOCK_BYTES + (8 << 10);
+pub(crate) const SPARE_BLOCK_BYTES: usize = BLOCK_BYTES + (8 << 10);
+
+/// Blocks of a group that there is room for from the beginning.
+const BLOCKS_OF_GROUP: usize = 4;
 
 /// Changed buckets in 64 from which on a scan is as good as sequential, and asks for nothing ahead.
 const DENSE: u32 = 24;
@@ -37,8 +40,19 @@ pub(super) struct Changes {
     /// Tombstones that are in the table.
     pub(super) dead: u64,
     pub(super) seal: Option<Seal>,
+    /// What is captured and not handed out, per group.
+    captured: Captured,
     spare: Spare,
     digest: Digest,
+}
+
+/// Per group. Kept from seal to seal, so that a slice allocates nothing.
+#[derive(Default)]
+struct Captured {
+    blocks: Vec<Vec<EntryBlock>>,
+    /// Of the keys and values in each.
+    bytes: Vec<usize>,
+    all_bytes: usize,
 }
 
 /// The digest as of the last seal, and what has happened to it since.
@@ -62,10 +76,6 @@ pub(super) struct Seal {
     pub(super) bucket: usize,
     /// Number of that part.
     pub(super) part: usize,
-    /// What is captured and not handed out, per group.
-    captured: Vec<Vec<EntryBlock>>,
-    /// Bytes of the keys and values in that, per group and altogether.
-    captured_bytes: (Vec<usize>, usize),
     /// The first failure of an encoding; reported by the next slice.
     failed: Option<BoxError>,
 }
@@ -94,6 +104,16 @@ impl Spare {
     }
 }
 
+impl Captured {
+    fn begin(&mut self, groups: usize) {
+        self.blocks.iter_mut().for_each(Vec::clear);
+        self.blocks.resize_with(groups, || Vec::with_capacity(BLOCKS_OF_GROUP));
+        self.bytes.clear();
+        self.bytes.resize(groups, 0);
+        self.all_bytes = 0;
+    }
+}
+
 impl Seal {
     /// Whether an entry in a part, last sealed at `sealed`, is still to be captured if it changed.
     #[inline]
@@ -118,21 +138,15 @@ impl Changes {
             is_known: true,
             scratch: Default::default(),
         };
-        Changes { stamp: 1, count: 0, dead: 0, seal: None, spare: Spare::default(), digest }
+        let (captured, spare) = (Captured::default(), Spare::default());
+        Changes { stamp: 1, count: 0, dead: 0, seal: None, captured, spare, digest }
     }
 
     /// Moves on to the next epoch; what changed in the running one is to be captured.
     pub(super) fn begin_seal(&mut self, kind: SegmentKind, part: usize, groups: usize) {
-        self.seal = Some(Seal {
-            kind,
-            stamp: self.stamp,
-            position: 0,
-            bucket: 0,
-            part,
-            captured: (0..groups).map(|_| Vec::new()).collect(),
-            captured_bytes: (vec![0; groups], 0),
-            failed: None,
-        });
+        self.seal =
+            Some(Seal { kind, stamp: self.stamp, position: 0, bucket: 0, part, failed: None });
+        self.captured.begin(groups);
         self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
         self.count = 0;
         let digest = &mut self.digest;
@@ -142,6 +156,11 @@ impl Changes {
             // All entries will be captured, and so be known again.
             SegmentKind::Base => (digest.sealed, digest.is_known) = (StateDigest::default(), true),
         }
+    }
+
+    /// Bytes of blocks that are there for captures to come.
+    pub(super) fn spare_bytes(&self) -> usize {
+        self.spare.bytes
     }
 
     /// Takes a block back for its memory.
@@ -216,7 +235,7 @@ impl Changes {
     ) -> (StateDigest, usize) {
         let nothing = StateDigest::default();
         let Some(seal) = &mut self.seal else { return (nothing, 0) };
-        let blocks = &mut seal.captured[group];
+        let blocks = &mut self.captured.blocks[group];
         if blocks.last().is_none_or(|block| block.raw_bytes() >= BLOCK_BYTES) {
             blocks.push(self.spare.take());
         }
@@ -232,8 +251,8 @@ impl Changes {
         }
         let (key, encoded) = block.last();
         let bytes = key.len() + encoded.len();
-        seal.captured_bytes.0[group] += bytes;
-        seal.captured_bytes.1 += bytes;
+        self.captured.bytes[group] += bytes;
+        self.captured.all_bytes += bytes;
         if value.is_none() || !self.digest.is_known {
             return (nothing, bytes);
         }
@@ -322,7 +341,7 @@ impl Changes {
     /// Entries that are captured and not handed out.
     #[cfg(test)]
     pub(super) fn captured_entries(&self) -> usize {
-        let blocks = self.seal.iter().flat_map(|seal| seal.captured.iter().flatten());
+        let blocks = self.captured.blocks.iter().flatten();
         blocks.map(EntryBlock::len).sum()
     }
 
@@ -331,21 +350,20 @@ impl Changes {
         self.seal.as_mut().and_then(|seal| seal.failed.take())
     }
 
-    /// What was captured of a group.
-    pub(super) fn take_captured(&mut self, group: usize) -> Vec<EntryBlock> {
-        let Some(seal) = &mut self.seal else { return Vec::new() };
-        let (of_groups, all) = &mut seal.captured_bytes;
-        *all -= std::mem::take(&mut of_groups[group]);
-        std::mem::take(&mut seal.captured[group])
+    /// Hands out what was captured of a group.
+    pub(super) fn hand_out(&mut self, group: usize, out: impl FnMut(EntryBlock)) {
+        let Captured { blocks, bytes, all_bytes } = &mut self.captured;
+        *all_bytes -= std::mem::take(&mut bytes[group]);
+        blocks[group].drain(..).for_each(out);
     }
 
     /// Bytes of the keys and values that are captured and not handed out.
     pub(super) fn captured_bytes(&self) -> usize {
-        self.seal.as_ref().map_or(0, |seal| seal.captured_bytes.1)
+        self.captured.all_bytes
     }
 }
 
-/// Makes blocks for captures, to be [recycled](KeyedTable::recycle): for `bytes` of them.
+/// Makes blocks for captures, to be [recycled](super::KeyedTable::recycle): for `bytes` of them.
 ///
 /// Memory that is touched for the first time stops a thread for milliseconds, so this is for a thread
 /// in the background.
@@ -354,7 +372,7 @@ pub(crate) fn spare_blocks(bytes: usize) -> impl Iterator<Item = EntryBlock> {
 }
 
 /// Bytes of blocks that captures of a table may take, where it holds `entries` of a size.
-pub(super) fn spare_bytes(entries: u64, size: usize) -> usize {
+pub(super) fn wanted_bytes(entries: u64, size: usize) -> usize {
     usize::try_from(entries).map_or(usize::MAX, |n| n.saturating_mul(size)).min(SPARE_BYTES_MAX)
 }
 

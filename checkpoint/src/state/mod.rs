@@ -20,7 +20,7 @@ mod stable_hash;
 mod table;
 pub mod typed;
 
-pub(crate) use changes::spare_blocks;
+pub(crate) use changes::{SPARE_BLOCK_BYTES, spare_blocks};
 pub(crate) use codec::serde_decoder;
 pub use codec::{
     ABOMONATION, BINCODE, Bincode, Codec, Decode, MESSAGE_PACK, MessagePack, Verified,

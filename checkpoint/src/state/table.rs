@@ -36,7 +36,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::changes::{Changes, spare_bytes};
+use super::changes::{Changes, wanted_bytes};
 use super::parts::{Parts, within_part};
 use super::prefetch::prefetch;
 use super::{Codec, KeyGroups, StateDigest, stable_hash};
@@ -533,9 +533,14 @@ where
         self.changes.recycle(block);
     }
 
-    /// Bytes of blocks that a seal may need at once, about: to be made ahead, and recycled.
+    /// Bytes of blocks that captures have in reserve.
     pub(crate) fn spare_bytes(&self) -> usize {
-        spare_bytes(self.live, size_of::<(K, V)>())
+        self.changes.spare_bytes()
+    }
+
+    /// Bytes of blocks that a seal may need at once, about: to be made ahead, and recycled.
+    pub(crate) fn wanted_bytes(&self) -> usize {
+        wanted_bytes(self.live, size_of::<(K, V)>())
     }
 
     /// Goes on with the seal for `work` units, each what about an entry of two words takes, handing
@@ -573,11 +578,8 @@ where
             let (next, ends_group) = self.parts.next(position);
             if ends_group {
                 let group = self.parts.group_at(position);
-                let blocks = self.changes.take_captured(group);
-                let group = self.parts.owned().start + group as u16;
-                for block in blocks {
-                    out(group, block);
-                }
+                let number = self.parts.owned().start + group as u16;
+                self.changes.hand_out(group, |block| out(number, block));
             }
             if let Some(seal) = &mut self.changes.seal {
                 seal.position = next;
