@@ -237,12 +237,14 @@ where
     /// The second half of [`place`](Self::place).
     #[inline]
     pub fn locate(&self, place: &mut Place) {
-        let table = &self.parts[place.part as usize].entries;
+        let part = &self.parts[place.part as usize];
+        let table = &part.entries;
         // By its control byte alone: one time in a hundred it is another's.
         let bucket =
             table.find_bucket_index(within_part(place.hash), |_| true).unwrap_or(usize::MAX);
         if let Some(entry) = table.get_bucket(bucket) {
             prefetch(entry);
+            prefetch(&raw const part.changed[bucket / 64]);
         }
         place.bucket = bucket as u32;
     }
