@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::operators::window::{Grid, OVERLAP_MAX, SPAN_MAX};
+use crate::operators::window::{self, Grid, OVERLAP_MAX, SPAN_MAX};
 
 /// A kind of windows. Closed: the engine knows them all.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no kind of windows",
-    note = "those are in `highwater::window`: Tumbling, Sliding, Session, Cumulating, Global, Count"
+    note = "those are in `highwater::window`: Tumbling, Days, Sliding, Session, Cumulating, Global, Count"
 )]
 pub trait Assigner: sealed::Sealed + 'static {
     #[doc(hidden)]
@@ -127,6 +127,53 @@ impl Assigner for Tumbling {
             Ok(Grid::Sliding { size, slide: size, offset: offset_ms(self.offset)? })
         };
         planned(grid())
+    }
+}
+
+/// Calendar days, one after the other: each record is in one.
+///
+/// A day goes from midnight to midnight by the clocks of a time zone, so that two days of a year are
+/// 23 and 25 hours long in most of them. A day begins when its midnight is first on the clocks. The
+/// zones' rules are those of the IANA database that is compiled in, the same on all machines; a
+/// program that is built with newer rules may see days in the future in another way.
+///
+/// ```
+/// use highwater::prelude::*;
+/// use highwater::window::Days;
+/// # use highwater::testing::{VecSource, collect_one};
+///
+/// let hours = collect_one(|flow| {
+///     // In New York, clocks went an hour on at 2013-03-10 02:00.
+///     let at = [1_362_891_600_000, 1_362_974_399_999, 1_362_974_400_000];
+///     let visits = flow.source("visits", VecSource::new(at.map(|at| ("/".to_owned(), at))));
+///     let days = Days::of("America/New_York");
+///     visits
+///         .keyed()
+///         .window(days, |at| EventTime(*at))
+///         .count("visits-of-day")
+///         .map(|day| ((day.window.end.0 - day.window.start.0) / 3_600_000, day.value))
+/// });
+/// assert_eq!(hours, [(23, 2), (24, 1)]);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "give it to `window`"]
+pub struct Days {
+    zone: String,
+}
+
+impl Days {
+    /// Days of the time zone with this name in the IANA database, such as `America/New_York`. If there
+    /// is none, the job's `run` returns an error.
+    pub fn of(zone: impl Into<String>) -> Days {
+        Days { zone: zone.into() }
+    }
+}
+
+impl sealed::Sealed for Days {}
+impl Aligned for Days {}
+impl Assigner for Days {
+    fn plan(&self) -> Plan {
+        planned(window::Days::of(&self.zone).map(Grid::Days))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | assigner | windows |
 //! | --- | --- |
 //! | [`Tumbling`] | one after the other, all of one size |
+//! | [`Days`] | one after the other, from midnight to midnight in a time zone |
 //! | [`Sliding`] | of one size, one of which begins every slide: they overlap |
 //! | [`Cumulating`] | from a common beginning, each a step longer than the one before |
 //! | [`Session`] | as long as records of a key come with less than a gap between them |
@@ -37,7 +38,9 @@ mod trigger;
 use highwater_checkpoint::EventTime;
 use serde::{Deserialize, Serialize};
 
-pub use assigners::{Aligned, Assigner, Count, Cumulating, Global, Session, Sliding, Tumbling};
+pub use assigners::{
+    Aligned, Assigner, Count, Cumulating, Days, Global, Session, Sliding, Tumbling,
+};
 pub(crate) use assigners::{Plan, millis};
 pub use trigger::Trigger;
 pub(crate) use trigger::TriggerPlan;

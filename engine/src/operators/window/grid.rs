@@ -10,6 +10,8 @@
 //! A window is named by its end, a slice by its own; both are in milliseconds. Times are within
 //! [`TIME_MAX`] of 1970, and spans at most [`SPAN_MAX`], so that nothing overflows.
 
+use super::days::Days;
+
 /// Times further from 1970 than this, 146 million years, count as this.
 pub(crate) const TIME_MAX: i64 = 1 << 62;
 
@@ -27,6 +29,8 @@ pub(crate) enum Grid {
     Sliding { size: i64, slide: i64, offset: i64 },
     /// Windows that begin every `max`, and end every `step` from there to `max`, of which it is a part.
     Cumulating { max: i64, step: i64, offset: i64 },
+    /// Calendar days, one after the other.
+    Days(Days),
     /// One window, of everything. It ends when time does.
     Global,
 }
@@ -47,7 +51,7 @@ impl Grid {
         match self {
             Grid::Sliding { size, slide, .. } => size == slide,
             Grid::Cumulating { max, step, .. } => max == step,
-            Grid::Global => true,
+            Grid::Days(_) | Grid::Global => true,
         }
     }
 
@@ -62,6 +66,7 @@ impl Grid {
                 at - within + if within < cut { cut } else { slide }
             }
             Grid::Cumulating { step, offset, .. } => floor(at, step, offset) + step,
+            Grid::Days(ref days) => days.day(at).1,
             Grid::Global => i64::MAX,
         }
     }
@@ -71,7 +76,7 @@ impl Grid {
     pub(crate) fn first_of(&self, slice: i64) -> i64 {
         match self {
             Grid::Sliding { .. } => self.next(slice - 1),
-            Grid::Cumulating { .. } | Grid::Global => slice,
+            Grid::Cumulating { .. } | Grid::Days(_) | Grid::Global => slice,
         }
     }
 
@@ -81,6 +86,7 @@ impl Grid {
         match *self {
             Grid::Sliding { size, slide, offset } => floor(slice - 1, slide, offset) + size,
             Grid::Cumulating { max, offset, .. } => floor(slice - 1, max, offset) + max,
+            Grid::Days(_) => slice,
             Grid::Global => i64::MAX,
         }
     }
@@ -94,6 +100,7 @@ impl Grid {
                 floor(at, slide, (offset % slide + size % slide) % slide) + slide
             }
             Grid::Cumulating { step, offset, .. } => floor(at, step, offset) + step,
+            Grid::Days(ref days) => days.day(at).1,
             Grid::Global => i64::MAX,
         }
     }
@@ -104,6 +111,7 @@ impl Grid {
         match *self {
             Grid::Sliding { size, .. } => window - size,
             Grid::Cumulating { max, offset, .. } => floor(window - 1, max, offset),
+            Grid::Days(ref days) => days.day(window - 1).0,
             Grid::Global => i64::MIN,
         }
     }
@@ -148,7 +156,8 @@ mod tests {
                     let start = offset + n * max;
                     all.extend((1..=max / step).map(|k| (start, start + k * step)));
                 }
-                Grid::Global => {}
+                // `days` has tests of its own.
+                Grid::Days(_) | Grid::Global => {}
             }
         }
         all.sort_by_key(|(_, end)| *end);
@@ -184,6 +193,7 @@ mod tests {
                     Grid::Sliding { size: SPAN_MAX, slide: SPAN_MAX / OVERLAP_MAX, offset },
                     Grid::Sliding { size: 7, slide: 3, offset },
                     Grid::Cumulating { max: SPAN_MAX, step: SPAN_MAX / 2, offset },
+                    Grid::Days(Days::of("America/New_York").unwrap()),
                     Grid::Global,
                 ] {
                     let count = grid.windows(at).inspect(|end| {

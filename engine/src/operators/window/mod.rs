@@ -17,6 +17,7 @@
 
 mod agenda;
 mod counted;
+mod days;
 mod floors;
 mod fold;
 mod gate;
@@ -34,6 +35,7 @@ use highwater_checkpoint::dataflow::Redistribution;
 use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{Codec, KeyedTable, stable_hash};
 
+pub(crate) use days::Days;
 pub(crate) use fold::{Aggregated, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced};
 pub(crate) use gate::Clock;
 pub(crate) use grid::{Grid, OVERLAP_MAX, SPAN_MAX};
