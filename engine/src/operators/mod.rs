@@ -7,6 +7,7 @@ mod for_each;
 pub(crate) mod join;
 mod keyed_fold;
 mod process;
+mod rate_limit;
 mod requests;
 mod sink;
 mod source;
@@ -19,6 +20,7 @@ pub(crate) use event_clock::Due;
 pub(crate) use for_each::for_each;
 pub(crate) use keyed_fold::{Keyed, KeyedFold, keyed_fold};
 pub(crate) use process::{Now, TIMERS_AT_ONCE, Work, process_by_hash, process_here};
+pub(crate) use rate_limit::rate_limit;
 pub(crate) use sink::sink;
 pub(crate) use source::source;
 

@@ -14,6 +14,7 @@ mod join;
 mod keyed;
 mod output;
 mod process;
+mod rate_limit;
 mod sample;
 mod sort;
 mod stateless;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::store::Location;
@@ -186,6 +186,23 @@ fn regression_an_operator_without_state_is_told_of_watermarks() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "measures a rate")]
+fn what_a_rate_limit_holds_back_passes_once_and_not_too_soon() {
+    for (seed, workers) in WORKERS.into_iter().enumerate() {
+        let input = input(30 + seed as u64, 2_000);
+        let began = Instant::now();
+        let mut passed = stopped_once(&input, workers, |records| records.rate_limit(4_000.0));
+        // The two runs may each begin with a burst: a hundredth of a second's, or a record a worker.
+        let least = Duration::from_millis((2_000 - 2 * 43) / 4);
+        assert!(began.elapsed() >= least, "{workers:?}: {:?}", began.elapsed());
+        let mut expected: Vec<Record> = input.iter().flatten().copied().collect();
+        passed.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(passed, expected, "{workers:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_its_values() {
     let refused = |build: fn(Stream<'_, Record>) -> Stream<'_, Record>| {
         let outcome = Job::new("bad").quiet().run(move |flow| {
@@ -198,6 +215,9 @@ fn what_cannot_be_is_refused_with_its_values() {
     let text = refused(|all| all.sample(1.5, 0));
     assert!(text.contains("a sample of 1.5 of all records: it must be 0 to 1"), "{text}");
     assert!(refused(|all| all.sample(f64::NAN, 0)).contains("NaN"));
+    let text = refused(|all| all.rate_limit(0.0));
+    assert!(text.contains("a rate limit of 0 records a second: it must be above 0"), "{text}");
+    assert!(refused(|all| all.rate_limit(f64::INFINITY)).contains("inf"));
     let text = refused(|all| all.deduplicate_for("once", |r| r.0, Duration::ZERO));
     assert!(text.contains("\"once\"") && text.contains("0ns"), "{text}");
     let text = refused(|all| {
