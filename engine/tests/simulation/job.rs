@@ -1,5 +1,6 @@
 //! The job that is simulated, as a seed shapes it: sources with several splits and event time, a
-//! union, keyed operators in a row, one that removes and one with timers, five sinks.
+//! union, keyed operators in a row, one that removes and one with timers, one of windows or joins, six
+//! sinks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::chance::Dice;
 use super::fate::Fate;
 use super::input::{Record, Trickle};
 use super::target::Target;
+use super::timed::{self, Row, Timed};
 use super::toggle::toggle;
 
 /// What stays the same in all runs of a job.
@@ -25,6 +27,7 @@ pub(crate) struct Shape {
     pub second: Option<Emit>,
     pub toggles: bool,
     pub buckets: bool,
+    pub timed: Option<Timed>,
     pub key_groups: KeyGroups,
     pub interval: Duration,
     pub retain: usize,
@@ -56,6 +59,7 @@ impl Shape {
             second: dice.percent(60).then(|| dice.one_of(&EMITS)),
             toggles: dice.percent(60),
             buckets: dice.percent(60),
+            timed: dice.percent(70).then(|| Timed::of(dice)),
             // With many groups a seal takes several slices, and records come in between.
             key_groups: KeyGroups::new(dice.one_of(&[8, 128, 1024])).unwrap(),
             interval: Duration::from_millis(dice.one_of(&[2, 5, 20, 60])),
@@ -73,20 +77,28 @@ pub(crate) struct Targets {
     pub all: Target<Record>,
     pub toggled: Target<u64>,
     pub buckets: Target<Bucket>,
+    pub timed: Target<Row>,
     pub firsts: Target<(u64, u64)>,
     pub seconds: Target<(u64, (u64, u64))>,
 }
 
 impl Targets {
     pub(crate) fn new() -> Targets {
-        let (all, toggled, buckets) = (Target::new(), Target::new(), Target::new());
-        Targets { all, toggled, buckets, firsts: Target::new(), seconds: Target::new() }
+        Targets {
+            all: Target::new(),
+            toggled: Target::new(),
+            buckets: Target::new(),
+            timed: Target::new(),
+            firsts: Target::new(),
+            seconds: Target::new(),
+        }
     }
 
     pub(crate) fn breaches(&self) -> Vec<String> {
-        let Targets { all, toggled, buckets, firsts, seconds } = self;
+        let Targets { all, toggled, buckets, timed, firsts, seconds } = self;
         let counts = [firsts.breaches(), seconds.breaches()].concat();
-        [all.breaches(), toggled.breaches(), buckets.breaches(), counts].concat()
+        let by_time = [buckets.breaches(), timed.breaches()].concat();
+        [all.breaches(), toggled.breaches(), by_time, counts].concat()
     }
 }
 
@@ -129,7 +141,11 @@ pub(crate) fn build(flow: &Flow<'_>, shape: &Shape, targets: &Targets, fate: &Fa
         Trickle { splits: Arc::clone(splits), dice: dice.clone() }.with_watermarks(watermarks)
     };
     let left = flow.source("left", source(&shape.left));
-    let all = left.union(flow.source("right", source(&shape.right)));
+    let right = flow.source("right", source(&shape.right));
+    if let Some(timed) = shape.timed {
+        timed::build(timed, left.clone(), right.clone()).sink("said", targets.timed.sink(fate));
+    }
+    let all = left.union(right);
     all.clone().sink("all", targets.all.sink(fate));
     if shape.toggles {
         let keys = all.clone().map(|(key, _)| key);

@@ -30,7 +30,9 @@ mod input;
 mod job;
 mod oracle;
 mod process;
+mod said;
 mod target;
+mod timed;
 mod toggle;
 mod world;
 

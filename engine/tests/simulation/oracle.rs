@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use highwater::prelude::*;
 
 use super::job::{BUCKET_MS, Shape, Targets, time_of};
+use super::said::Input;
+use super::timed::{Row, Timed};
 
 /// What is wrong with the output of a job that has finished.
 pub(crate) fn complaint(shape: &Shape, targets: &Targets) -> Option<String> {
@@ -45,6 +47,19 @@ pub(crate) fn complaint(shape: &Shape, targets: &Targets) -> Option<String> {
             return differs("buckets", format!("{buckets:?}"), format!("{right:?}"));
         }
     }
+    if let Some(timed) = shape.timed {
+        let mut right = Input::of(shape).rows(timed);
+        right.sort();
+        let mut said = targets.timed.records();
+        let is_sorted = matches!(timed, Timed::Sorted);
+        if let Some(out) = is_sorted.then(|| out_of_order(&said)).flatten() {
+            return differs("sorted", format!("{out:?}"), "in the order of time".to_owned());
+        }
+        said.sort();
+        if said != right {
+            return differs(&format!("{timed:?}"), format!("{said:?}"), format!("{right:?}"));
+        }
+    }
     let firsts = targets.firsts.records();
     let last = updates("firsts", firsts.clone(), shape.first, |n| *n, &counts);
     let Ok(last) = last else { return last.err() };
@@ -65,6 +80,15 @@ pub(crate) fn complaint(shape: &Shape, targets: &Targets) -> Option<String> {
         Ok(last) if last == folded => None,
         Ok(last) => differs("seconds", format!("{last:?}"), format!("{folded:?}")),
     }
+}
+
+/// A row that comes before one of its key whose time is earlier.
+fn out_of_order(rows: &[Row]) -> Option<&Row> {
+    rows.iter().enumerate().find_map(|(n, row)| {
+        let is_after =
+            |later: &&Row| later.0 == row.0 && time_of(later.1 as u64) < time_of(row.1 as u64);
+        rows[n..].iter().find(is_after).map(|_| row)
+    })
 }
 
 /// The last value of each key, once it is clear that each update was said as often as it should be:
