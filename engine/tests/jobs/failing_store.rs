@@ -143,7 +143,7 @@ fn survives(name: &str, seed: u64, faults: &Faults, each: fn(&Faults, u64)) {
     let memory = Location::memory();
     let (behind, collected) = (Behind::of(&memory), Collected::new());
     let mut random = Random::new(seed);
-    let (mut kills, mut not_opened) = (0, 0);
+    let (mut kills, mut not_opened, mut last) = (0, 0, String::new());
     let started = Instant::now();
     loop {
         let case = format!("{name}, seed {seed}, after {kills} kills");
@@ -171,7 +171,7 @@ fn survives(name: &str, seed: u64, faults: &Faults, each: fn(&Faults, u64)) {
                 let says = format!("{error:?}");
                 let in_setup = says.contains("refused") || says.contains("unknown");
                 assert!(says.contains("killed by the test") || in_setup, "{case}: {says}");
-                kills += 1;
+                (kills, last) = (kills + 1, says);
                 false
             }
         };
@@ -194,7 +194,8 @@ fn survives(name: &str, seed: u64, faults: &Faults, each: fn(&Faults, u64)) {
         if finished {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "{case}: {not_opened} runs did not open");
+        let is_patient = started.elapsed() < PATIENCE;
+        assert!(is_patient, "{case}: {not_opened} runs did not open; the last: {last}");
     }
     let case = format!("{name}, seed {seed}");
     check(&collected, &case);

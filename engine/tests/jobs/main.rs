@@ -12,6 +12,7 @@
 
 mod bad_graph;
 mod bad_options;
+mod bad_time;
 mod command;
 mod counts;
 mod event_time;

@@ -302,7 +302,7 @@ fn what_has_expired_is_removed_from_checkpoints() {
     const KEYS: u64 = 500;
     let store = Location::memory();
     let ids = (0..KEYS).map(|n| (format!("key {n}"), n));
-    let ticks = (0..60_000).map(|_| ("tick".to_owned(), 0));
+    let ticks = (0..400_000).map(|_| ("tick".to_owned(), 0));
     let input: Vec<Record> = ids.chain(ticks).collect();
     let left: Arc<Mutex<Vec<String>>> = Arc::default();
     let mut peak = 0;
