@@ -12,7 +12,9 @@ mod machine;
 mod report;
 mod restore;
 mod slow_sink;
+mod timers;
 mod turns;
+mod windows;
 
 use clap::{Parser, Subcommand};
 
@@ -33,6 +35,10 @@ enum Suite {
     Restore(restore::Args),
     /// A sink that takes little, under a source that could give much: peak memory
     SlowSink(slow_sink::Args),
+    /// Millions of event-time timers, pending and fired: memory and speed
+    Timers(timers::Args),
+    /// Sliding beside tumbling windows; what sessions and interval joins keep
+    Windows(windows::Args),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,5 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
+        Suite::Timers(args) => timers::run(&args),
+        Suite::Windows(args) => windows::run(&args),
     }
 }
