@@ -37,7 +37,8 @@ use crate::state::{
 use crate::store::Load;
 use crate::time::{Epoch, EpochTime, EventTime};
 
-/// Work between two looks at the clock, in the table's units: about 60 us.
+/// Work between two looks at the clock, in the table's units: entries of two words, of which a capture
+/// takes some ten nanoseconds each.
 const SLICE_WORK: usize = 4096;
 
 /// How long one scheduling may spend on a seal. Short beside the 5 ms that a worker may stall,
