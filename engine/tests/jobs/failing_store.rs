@@ -34,8 +34,10 @@ use super::waiting::PATIENCE;
 
 const JOB: &str = "failing";
 
+/// Long enough for five attempts: a restore of many segments from a store of whose answers every third
+/// does not come would hardly ever have two for each.
 const POLICY: RetryPolicy = RetryPolicy {
-    deadline: Duration::from_millis(150),
+    deadline: Duration::from_millis(400),
     attempt_timeout: Duration::from_millis(50),
 };
 
