@@ -67,10 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (mut tumbling, mut sliding) = (Vec::new(), Vec::new());
     let mut results = (0, 0);
     for _ in 0..args.rounds {
-        let (rate, said) = counted(args, Tumbling::of(HOUR))?;
+        let (rate, said) = counted(args, Tumbling::of(HOUR), 1)?;
         tumbling.push(rate);
         results.0 = said;
-        let (rate, said) = counted(args, Sliding::of(HOUR, Duration::from_secs(1)))?;
+        let (rate, said) = counted(args, Sliding::of(HOUR, Duration::from_secs(1)), 3600)?;
         sliding.push(rate);
         results.1 = said;
     }
@@ -82,8 +82,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     joins(args)
 }
 
-/// Counts by key and window; returns millions of records a second, and how many results there were.
-fn counted<W: Assigner + Copy + Send + Sync>(args: &Args, assigner: W) -> Result<(f64, u64)> {
+/// Counts by key and window, each record being in `overlap` windows; returns millions of records a
+/// second, and how many results there were.
+fn counted<W: Assigner + Copy + Send + Sync>(
+    args: &Args,
+    assigner: W,
+    overlap: u64,
+) -> Result<(f64, u64)> {
     let Args { records, keys, hours, workers, .. } = *args;
     let (results, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (to_results, to_counted) = (Arc::clone(&results), Arc::clone(&counted));
@@ -102,9 +107,9 @@ fn counted<W: Assigner + Copy + Send + Sync>(args: &Args, assigner: W) -> Result
             .for_each(move |windowed| tally.add(windowed.value));
     })?;
     let rate = records as f64 / started.elapsed().as_secs_f64() / 1e6;
-    // Each record is in as many windows as a size has slides: once in a tumbling one.
-    if counted.load(Ordering::Relaxed) % records != 0 {
-        return Err(format!("{} counted, of {records}", counted.load(Ordering::Relaxed)).into());
+    let counted = counted.load(Ordering::Relaxed);
+    if counted != records * overlap {
+        return Err(format!("{counted} counted, of {records} in {overlap} windows each").into());
     }
     Ok((rate, results.load(Ordering::Relaxed)))
 }
