@@ -48,10 +48,7 @@ impl Run {
         }
         // The run's own first checkpoint is a copy of that.
         let object = layout::checkpoint(self.restored().unwrap_or(self.start.id));
-        let reason = format!(
-            "its entries should have digest {meant}, those read have {found}: it is damaged, or its keys \
-             or values do not encode to the same bytes each time, as sets in the order of hashes do not"
-        );
+        let reason = format!("its entries should have digest {meant}, those read have {found}");
         Err(self.damaged(uid, Error::corrupt(object, reason)))
     }
 }
