@@ -6,8 +6,10 @@
 //! checkpoints and with them. Beside each row stands what the same bytes take when they are written
 //! in sequence to one file, and flushed.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -281,7 +283,7 @@ fn job(args: &Args, row: Row, durable: bool) -> Result<Seen> {
 fn build(flow: &Flow<'_>, row: Row, shared: &Shared) {
     let run = Arc::clone(flow.checkpoints().run());
     *shared.run.lock().expect("nobody panics with it") = Some(Arc::clone(&run));
-    shared.turns.join(flow);
+    let is_busy = shared.turns.join(flow);
     let (keys, window) = (row.keys, row.window());
     // All keys once, and then those of the epoch's window, in turn.
     // A worker reads a split to its end before the next: of more splits it would read a part.
@@ -291,7 +293,7 @@ fn build(flow: &Flow<'_>, row: Row, shared: &Shared) {
         mix(key)
     })
     .splits(flow.scope().peers() as u64);
-    let mut updates = Updates::new(Arc::clone(&shared.updates));
+    let mut updates = Updates::new(Arc::clone(&shared.updates), is_busy);
     let by_key = flow.source("keys", source).key_by(|key| *key);
     if row.value == 8 {
         by_key.count("state").for_each(move |_| updates.add());
@@ -402,16 +404,18 @@ fn read(folder: &Path, id: CheckpointId) -> Result<Option<Checkpoint>> {
 struct Updates {
     count: u64,
     total: Arc<AtomicU64>,
+    is_busy: Rc<Cell<bool>>,
 }
 
 impl Updates {
-    fn new(total: Arc<AtomicU64>) -> Updates {
-        Updates { count: 0, total }
+    fn new(total: Arc<AtomicU64>, is_busy: Rc<Cell<bool>>) -> Updates {
+        Updates { count: 0, total, is_busy }
     }
 
     #[inline]
     fn add(&mut self) {
         self.count += 1;
+        self.is_busy.set(true);
         if self.count == 1024 {
             self.total.fetch_add(self.count, Ordering::Relaxed);
             self.count = 0;

@@ -1,5 +1,9 @@
-//! How long a worker's turns take: from one scheduling of an operator that always wants the next.
+//! How long a worker's turns take: from one scheduling of an operator to the next, while there is
+//! something to do. A worker that waits, for room or for input, must be free to sleep: one that is
+//! kept busy takes the core from the threads that it waits for.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +23,9 @@ pub(crate) struct Turns {
     count: AtomicU64,
     long: AtomicU64,
 }
+
+/// From one look at an idle worker to the next.
+const IDLE: Duration = Duration::from_millis(1);
 
 /// What is wished of the longest stall.
 const LONG: Duration = Duration::from_millis(5);
@@ -43,19 +50,26 @@ impl Turns {
         self.long.load(Ordering::Relaxed) as f64 * 1e6 / count as f64
     }
 
-    /// Adds the operator to this worker's dataflow. Timely schedules each operator that has asked
-    /// for it once a turn, so from one scheduling to the next everything else had its turn once.
-    pub(crate) fn join(self: &Arc<Self>, flow: &Flow<'_>) {
-        let turns = Arc::clone(self);
+    /// Adds the operator to this worker's dataflow; what it returns is to be set by whatever the worker
+    /// does. Timely schedules each operator that has asked for it once a turn, so from one scheduling
+    /// to the next everything else had its turn once.
+    pub(crate) fn join(self: &Arc<Self>, flow: &Flow<'_>) -> Rc<Cell<bool>> {
+        let (turns, is_busy) = (Arc::clone(self), Rc::new(Cell::new(false)));
         let run = Arc::clone(flow.checkpoints().run());
         let builder = OperatorBuilder::new("Turns".to_owned(), flow.scope());
         let activator = flow.scope().activator_for(builder.operator_info().address);
+        let busy = Rc::clone(&is_busy);
         builder.build_reschedule(move |_capabilities| {
             activator.activate();
             let mut last: Option<(Instant, u64)> = None;
             move |_frontiers| {
                 if run.control().is_over() {
                     return false;
+                }
+                if !busy.replace(false) {
+                    last = None;
+                    activator.activate_after(IDLE);
+                    return true;
                 }
                 activator.activate();
                 if turns.is_watching.load(Ordering::Relaxed) {
@@ -70,6 +84,7 @@ impl Turns {
                 true
             }
         });
+        is_busy
     }
 
     fn took(&self, wall: Duration, cpu_ns: u64) {
