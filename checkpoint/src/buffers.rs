@@ -12,6 +12,11 @@ use bytes::Bytes;
 /// Bytes that are kept for later, in the whole process: what is under way to a store that keeps up.
 const KEPT_BYTES_MAX: usize = 32 << 20;
 
+/// So many times its bytes is the memory of a buffer at most, once it is handed on: who counts bytes
+/// under way must not be wrong by more. Below that they are copied, which is less than a quarter of
+/// what would be held; above it, a segment that compresses well would be.
+const HELD_PER_BYTE_MAX: usize = 4;
+
 static KEPT: Mutex<Kept> = Mutex::new(Kept { buffers: Vec::new(), bytes: 0 });
 
 struct Kept {
@@ -31,9 +36,16 @@ impl Buffer {
         Buffer(buffer)
     }
 
-    /// The bytes; their memory is used again when nobody holds them any more.
+    /// The bytes; their memory, which is not much more than they are, is used again when nobody holds
+    /// them any more.
     pub(crate) fn into_bytes(self) -> Bytes {
-        if self.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
+        if self.capacity() / HELD_PER_BYTE_MAX > self.len() {
+            Bytes::copy_from_slice(&self)
+        } else if self.is_empty() {
+            Bytes::new()
+        } else {
+            Bytes::from_owner(self)
+        }
     }
 }
 
@@ -93,6 +105,20 @@ mod tests {
             other.extend_from_slice(b"XXXXXXXXXX");
         }
         assert_eq!(&part[..], b"ir");
+    }
+
+    #[test]
+    fn few_bytes_do_not_hold_the_memory_of_many() {
+        for (len, is_held) in [((1 << 20) - 1, false), (1 << 20, true)] {
+            let mut buffer = Buffer(Vec::with_capacity(4 << 20));
+            buffer.resize(len, 7);
+            let (memory, capacity) = (buffer.as_ptr(), buffer.capacity());
+            assert_eq!(capacity, 4 << 20);
+            let bytes = buffer.into_bytes();
+            assert_eq!(bytes.as_ptr() == memory, is_held, "{len} bytes");
+            assert!(bytes.len() == len && bytes.iter().all(|byte| *byte == 7));
+        }
+        assert!(Buffer(Vec::with_capacity(1 << 20)).into_bytes().is_empty());
     }
 
     #[test]

@@ -374,8 +374,26 @@ mod tests {
         }
     }
 
+    const TESTS: &str = concat!(
+        include_str!("../../tests/jobs/knobs/checkpoints.rs"),
+        include_str!("../../tests/jobs/knobs/restarts.rs"),
+        include_str!("../../tests/jobs/knobs/running.rs"),
+    );
+
     #[test]
-    fn every_flag_has_an_environment_variable_a_heading_and_a_method() {
+    fn every_method_that_sets_a_knob_has_a_test_of_its_name() {
+        let mut methods = 0;
+        for (_, method) in include_str!("mod.rs").match_indices("    pub fn ") {
+            let signature = method["    pub fn ".len()..].lines().next().unwrap_or_default();
+            let Some((name, _)) = signature.split_once("(mut self") else { continue };
+            assert!(TESTS.contains(&format!("\nfn {name}() {{")), "no test {name}");
+            methods += 1;
+        }
+        assert!(methods >= 19, "{methods} methods");
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_a_heading_a_method_and_a_test() {
         let methods = include_str!("mod.rs");
         let command = <Program as clap::CommandFactory>::command();
         let mut flags = 0;
@@ -389,6 +407,7 @@ mod tests {
             let is_of_strategy = strategies.iter().any(|strategy| name.starts_with(strategy));
             let method = if is_of_strategy { "restart_strategy" } else { name };
             assert!(methods.contains(&format!("pub fn {method}(mut self")), "no method {method}");
+            assert!(TESTS.contains(&format!("\nfn {name}() {{")), "no test {name}");
             flags += 1;
         }
         assert!(flags >= 24, "{flags} flags");

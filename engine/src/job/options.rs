@@ -130,3 +130,79 @@ impl Job {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+    use crate::job::JobArgs;
+
+    /// Each flag, a value, and what the job is then run with.
+    const FLAGS: [(&str, &str, &str); 27] = [
+        ("workers", "7", " workers: 7,"),
+        ("quiet", "", "quiet: true"),
+        ("checkpoint-dir", "DIR", "is durable"),
+        ("checkpoint-interval", "7s", " interval: 7s"),
+        ("checkpoint-mode", "at-least-once", " mode: AtLeastOnce"),
+        ("min-pause-between-checkpoints", "7s", " min_pause: 7s"),
+        ("checkpoint-timeout", "7s", " timeout: 7s"),
+        ("max-concurrent-checkpoints", "7", " max_concurrent: 7,"),
+        ("tolerable-failed-checkpoints", "7", " tolerable_failures: 7,"),
+        ("retain", "7", " retain: 7,"),
+        ("externalized-checkpoint-retention", "delete", " retention: DeleteOnCancellation"),
+        ("restore", "none", " restore: Nothing"),
+        ("allow-non-restored-state", "", " allow_non_restored_state: true"),
+        ("dry-run", "json", "dry run: Some(Json)"),
+        ("request-interval", "7s", " request_interval: 7s"),
+        ("restart-strategy", "none", "restart: None"),
+        ("fixed-delay-attempts", "7", "FixedDelay { attempts: 7,"),
+        ("fixed-delay-delay", "7s", "attempts: 1, delay: 7s"),
+        ("exponential-delay-initial-backoff", "7s", " initial_backoff: 7s"),
+        ("exponential-delay-max-backoff", "7s", " max_backoff: 7s"),
+        ("exponential-delay-backoff-multiplier", "7", " backoff_multiplier: 7.0"),
+        ("exponential-delay-jitter-factor", "0.7", " jitter_factor: 0.7"),
+        ("exponential-delay-reset-backoff-threshold", "7s", " reset_backoff_threshold: 7s"),
+        ("exponential-delay-attempts-before-reset-backoff", "7", "threshold: 3600s, attempts: 7"),
+        ("failure-rate-max-failures-per-interval", "7", " max_failures_per_interval: 7,"),
+        ("failure-rate-failure-rate-interval", "7s", "_per_interval: 1, interval: 7s"),
+        ("failure-rate-delay", "7s", "interval: 60s, delay: 7s"),
+    ];
+
+    /// What a job is run with that has these flags.
+    fn run_with(flags: &[String]) -> String {
+        let command = JobArgs::augment_args(Command::new("job").no_binary_name(true));
+        let matches = command.try_get_matches_from(flags).unwrap_or_else(|error| panic!("{error}"));
+        let args = JobArgs::from_arg_matches(&matches).unwrap();
+        let quiet = format!("quiet: {}, dry run: {:?}", args.quiet, args.dry_run);
+        let (options, restart) = Job::with_args("flags", args).options().unwrap();
+        let durable = if options.store.is_some() { "is durable" } else { "is not" };
+        format!("{quiet}, {durable}, {options:?}, restart: {restart:?}")
+    }
+
+    #[test]
+    fn every_flag_sets_its_knob() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = format!("--checkpoint-dir={}", directory.path().display());
+        let strategies = ["fixed-delay", "exponential-delay", "failure-rate"];
+        for (flag, value, says) in FLAGS {
+            let strategy = strategies.into_iter().find(|strategy| flag.starts_with(strategy));
+            let strategy = strategy.map(|strategy| format!("--restart-strategy={strategy}"));
+            let is_directory = flag == "checkpoint-dir";
+            let mut flags: Vec<_> = strategy.into_iter().collect();
+            flags.extend((!is_directory).then(|| directory.clone()));
+            let without = run_with(&flags);
+            assert!(!without.contains(says), "--{flag} makes no difference: {without}");
+            flags.push(match value {
+                _ if is_directory => directory.clone(),
+                "" => format!("--{flag}"),
+                value => format!("--{flag}={value}"),
+            });
+            let with = run_with(&flags);
+            assert!(with.contains(says), "{flags:?} is ignored, {says:?} is not in {with}");
+        }
+        let command = JobArgs::augment_args(Command::new("job"));
+        let all: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        assert_eq!(all, FLAGS.map(|(flag, ..)| flag));
+    }
+}

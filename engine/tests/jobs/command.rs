@@ -536,3 +536,85 @@ fn a_running_job_takes_a_savepoint_and_stops() {
     );
     assert!(!dir.path().join("endless/savepoints/at-the-end").exists());
 }
+
+/// Counts that are written as something else where they are odd.
+#[derive(Clone, Default)]
+struct Odd(u64);
+
+impl Serialize for Odd {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(2) { to.serialize_u64(self.0) } else { to.serialize_u8(7) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Odd {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Odd, D::Error> {
+        u64::deserialize(from).map(Odd)
+    }
+}
+
+#[test]
+fn an_entry_that_does_not_decode_is_named_and_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = Job::new("odd").quiet().checkpoint_dir(dir.path().to_str().unwrap());
+    job.run(|flow| {
+        let numbers = flow.source("numbers", VecSource::new((0..100_u64).collect::<Vec<_>>()));
+        let pairs = numbers.map(|n| (n, n)).keyed().emit(Emit::AtEnd);
+        pairs.fold("odd", Odd::default(), |state, n| *state = Odd(n)).for_each(drop);
+    })
+    .unwrap();
+    let said = highwater("state dump DIR --operator odd", dir.path());
+    assert_eq!(said.code, 1, "{}", said.err);
+    let found: std::collections::BTreeSet<_> =
+        lines(&said).iter().map(|line| line["value"].as_u64().unwrap()).collect();
+    assert_eq!(found, (0..100).step_by(2).collect());
+    let named: Vec<_> = said.err.lines().collect();
+    let (end, named) = named.split_last().unwrap();
+    assert_eq!(*end, "50 entries were left out, 50 were not");
+    assert_eq!(named.len(), 20, "the others are only counted: {}", said.err);
+    for line in named {
+        assert!(line.starts_with("left out: key group ") && line.contains(", entry "), "{line}");
+        let says = ": an entry among the values of odd, 07, is corrupt: its 1 bytes are no u64";
+        assert!(line.contains(says), "{line}");
+    }
+}
+
+#[test]
+fn a_dump_to_a_file_is_what_is_printed() {
+    let dir = counted();
+    let printed = highwater("state dump DIR --operator count", dir.path());
+    let file = dir.path().join("dump.jsonl");
+    fs::write(&file, "of before").unwrap();
+    let said = highwater("state dump DIR --operator count --output DIR/dump.jsonl", dir.path());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
+    let entries = format!("{} entries, ", printed.out.lines().count());
+    assert!(said.out.starts_with(&entries) && said.out.ends_with("/dump.jsonl\n"), "{}", said.out);
+
+    // What fails leaves the file of before alone.
+    for path in
+        files(dir.path()).keys().filter(|path| path.extension().is_some_and(|is| is == "seg"))
+    {
+        fs::write(path, "damaged").unwrap();
+    }
+    let said = highwater("state dump DIR --operator count --output DIR/dump.jsonl", dir.path());
+    assert_eq!(said.code, 2, "{}", said.out);
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
+    assert_eq!(
+        files(dir.path()).keys().filter(|path| path.to_string_lossy().contains("partial")).count(),
+        0
+    );
+}
+
+#[test]
+fn parquet_is_refused_by_a_binary_without_it() {
+    if cfg!(feature = "parquet") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let command = "state dump DIR --operator count --format parquet --output DIR/counts.parquet";
+    let said = highwater(command, dir.path());
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("cargo install --path engine --features parquet"), "{}", said.err);
+    assert_eq!(files(dir.path()).len(), 0);
+}

@@ -7,6 +7,9 @@ use highwater::checkpoint::metadata::StateSchema;
 use highwater::checkpoint::{Error, Result};
 use serde_json::Value;
 
+/// Bytes that an error shows of an entry: enough to find it again.
+const SHOWN_MAX: usize = 64;
+
 /// Shows entries, and says once of each kind of them why it cannot.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
@@ -33,10 +36,12 @@ impl Entries {
                     eprintln!("note: {note}");
                     self.said.insert(note);
                 }
-                Ok(hexadecimal(bytes))
+                Ok(Value::from(hexadecimal(bytes)))
             }
             Err(Error::Corrupt { object, reason }) => {
-                let object = format!("{object} among {what}, {}", hexadecimal(bytes));
+                let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
+                let more = if shown.len() < bytes.len() { ".." } else { "" };
+                let object = format!("{object} among {what}, {}{more},", hexadecimal(shown));
                 Err(Error::Corrupt { object, reason })
             }
             Err(other) => Err(other),
@@ -44,11 +49,11 @@ impl Entries {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> Value {
+fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // A string takes all that is written to it.
         let _ = write!(text, "{byte:02x}");
     }
-    Value::from(text)
+    text
 }

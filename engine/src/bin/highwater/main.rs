@@ -10,6 +10,7 @@ mod dump;
 mod entries;
 mod listing;
 mod output;
+mod partial;
 mod requests;
 mod restore;
 mod verify;
@@ -22,10 +23,13 @@ use highwater::checkpoint::store::BlobStore;
 
 use output::Output;
 
-/// What a command comes to: whether all is as it should be.
-type Outcome = Result<Verdict, Box<dyn std::error::Error + Send + Sync>>;
+/// Whatever a command may end with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Exit code 0, or 1 for damage found and for checkpoints that differ.
+/// What a command comes to: whether all is as it should be.
+type Outcome = Result<Verdict, BoxError>;
+
+/// Exit code 0, or 1 for damage found, for checkpoints that differ, and for entries left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Good,
@@ -40,8 +44,8 @@ impl Verdict {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; verify found no damage, diff found no difference
-  1  verify found damage, or diff found a difference
+  0  done; verify found no damage, diff found no difference, dump left nothing out
+  1  verify found damage, diff found a difference, or dump left out what it could not decode
   2  wrong arguments, or an error, which stderr says";
 
 const EXAMPLES: &str = "\
@@ -54,7 +58,7 @@ Examples:
 
 A path or URL is what a job has as --checkpoint-dir, or the folder of one job in it. Credentials for
 s3://, gs:// and az:// come from the environment, as for jobs; the binary must be built with the
-feature aws, gcp or azure. Only `delete`, `savepoint` and `stop` write anything.";
+feature aws, gcp or azure. Only `delete`, `savepoint` and `stop` write anything there.";
 
 /// Looks after the checkpoints of Highwater jobs
 #[derive(Parser)]
@@ -100,7 +104,7 @@ enum Checkpoints {
 
 #[derive(Subcommand)]
 enum State {
-    /// Writes the entries of an operator as JSON lines
+    /// Writes the entries of an operator as JSON lines, or as a Parquet file
     Dump(dump::DumpArgs),
 }
 

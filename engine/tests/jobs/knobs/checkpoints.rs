@@ -1,199 +1,31 @@
-//! Every knob of checkpointing, and of restarts, does what it says: each test is named for its knob
-//! and fails when the knob is ignored.
-//!
-//! Jobs in this process with checkpoints in memory. Their input has no end: a test stops them when
-//! it has seen enough, or fails after a long while. Times are compared with lower bounds alone, as
-//! the metadata says them, for the machine may be slow.
+//! When checkpoints are taken, how long they may take, which are kept, and what they promise.
 
 #![expect(clippy::disallowed_methods, reason = "waits for jobs, and measures pauses")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use highwater::checkpoint::Error as CheckpointError;
-use highwater::checkpoint::metadata::{CheckpointMetadata, Origin};
 use highwater::checkpoint::run::Run;
 use highwater::checkpoint::state::{KeyGroups, stable_hash};
-use highwater::checkpoint::store::{BlobStore, Location, layout};
+use highwater::checkpoint::store::{Location, layout};
 use highwater::job::Outcome;
 use highwater::prelude::*;
-use highwater::sink::{Prepare, Sink, SinkRun, SinkWriter};
-use highwater::source::{NamedSplit, ReadLimit, ReadStatus, Source, SplitReader};
 use highwater::testing::{CollectSink, VecSource};
-use highwater::{BoxError, CheckpointMode, Epoch, Error, RestartStrategy, Retention, Summary};
+use highwater::{CheckpointMode, Error, Retention};
 use timely::dataflow::operators::Inspect;
 
-use super::waiting::{PATIENCE, block_on, until};
-
-const JOB: &str = "knobs";
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-/// Numbers without end, a few every millisecond; it fails at `fails_at`.
-#[derive(Clone)]
-struct Endless {
-    splits: u64,
-    fails_at: u64,
-}
-
-const ENDLESS: Endless = Endless { splits: 1, fails_at: u64::MAX };
-
-struct EndlessReader {
-    next: u64,
-    fails_at: u64,
-}
-
-impl Source for Endless {
-    type Item = u64;
-    type Split = u64;
-    type Offset = u64;
-    type Reader = EndlessReader;
-
-    fn discover(&self, known: &[NamedSplit<u64>]) -> Result<Vec<NamedSplit<u64>>, BoxError> {
-        let new =
-            (known.len() as u64..self.splits).map(|n| NamedSplit { id: n.to_string(), split: n });
-        Ok(new.collect())
-    }
-
-    fn open(&self, _: &u64, at: Option<u64>) -> Result<EndlessReader, BoxError> {
-        Ok(EndlessReader { next: at.unwrap_or(0), fails_at: self.fails_at })
-    }
-}
-
-impl SplitReader for EndlessReader {
-    type Item = u64;
-    type Offset = u64;
-
-    fn read(&mut self, _: ReadLimit, out: &mut Vec<u64>) -> Result<ReadStatus, BoxError> {
-        if self.next >= self.fails_at {
-            return Err("fails on purpose".into());
-        }
-        out.push(self.next);
-        self.next += 1;
-        Ok(ReadStatus::Idle { retry_after: ms(1) })
-    }
-
-    fn offset(&self) -> u64 {
-        self.next
-    }
-}
-
-type Hook = Arc<dyn Fn(Epoch) + Send + Sync>;
-
-/// Writes nowhere, and calls a hook when an epoch's output is being made durable.
-#[derive(Clone)]
-struct Hooked(Hook);
-
-impl Sink<(u64, u64)> for Hooked {
-    type Committable = ();
-    type Writer = Hooked;
-
-    fn begin(&self, _: &SinkRun) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn commit(&self, _: &SinkRun, _: Vec<()>) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn abort(&self, _: &SinkRun) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn open(&self, _: &SinkRun, _: usize) -> Result<Hooked, BoxError> {
-        Ok(self.clone())
-    }
-}
-
-impl SinkWriter<(u64, u64)> for Hooked {
-    type Committable = ();
-
-    fn write(&mut self, batch: &mut Vec<(u64, u64)>) -> Result<(), BoxError> {
-        batch.clear();
-        Ok(())
-    }
-
-    fn prepare(&mut self, epoch: Epoch) -> Result<Prepare<()>, BoxError> {
-        let hook = Arc::clone(&self.0);
-        Ok(Box::new(move || {
-            hook(epoch);
-            Ok(vec![()])
-        }))
-    }
-}
-
-fn job(store: &Location) -> Job {
-    Job::new(JOB)
-        .quiet()
-        .checkpoint_store(store.clone())
-        .checkpoint_interval(ms(2))
-        .restart_strategy(RestartStrategy::None)
-}
-
-type Running = Arc<Mutex<Option<Arc<Run>>>>;
-
-/// Counts an endless input into a sink with `hook`, and stops when `enough`.
-fn run_with(
-    job: Job,
-    hook: impl Fn(&Run, Epoch) + Send + Sync + 'static,
-    enough: impl Fn(&Run) -> bool + Clone + Send + Sync + 'static,
-) -> highwater::Result<Summary> {
-    let running = Running::default();
-    let of_hook = Arc::clone(&running);
-    let sink = Hooked(Arc::new(move |epoch| {
-        let run = Arc::clone(of_hook.lock().unwrap().as_ref().unwrap());
-        hook(&run, epoch);
-    }));
-    let started = Instant::now();
-    job.execute(move |flow| {
-        let run = Arc::clone(flow.checkpoints().run());
-        *running.lock().unwrap() = Some(Arc::clone(&run));
-        let enough = enough.clone();
-        let numbers = flow.source("numbers", ENDLESS).inspect(move |_| {
-            assert!(started.elapsed() < PATIENCE, "waited in vain: {:?}", run.status());
-            if enough(&run) {
-                run.control().request_stop();
-            }
-        });
-        numbers.key_by(|n| n % 7).count("count").sink("nowhere", sink.clone());
-    })
-}
-
-fn run(job: Job, enough: impl Fn(&Run) -> bool + Clone + Send + Sync + 'static) -> Summary {
-    run_with(job, |_, _| {}, enough).unwrap()
-}
-
-fn after(checkpoints: u64) -> impl Fn(&Run) -> bool + Clone + Send + Sync + 'static {
-    move |run| run.status().completed() >= checkpoints
-}
-
-fn names(location: &Location, folder: &str) -> Vec<String> {
-    let store = BlobStore::new(location.clone(), JOB);
-    block_on(store.list(folder)).unwrap().into_iter().map(|(name, _)| name).collect()
-}
-
-/// The checkpoints that were taken because an interval was over, oldest first.
-fn by_interval(location: &Location) -> Vec<CheckpointMetadata> {
-    let store = BlobStore::new(location.clone(), JOB);
-    let read = |name: String| {
-        let bytes = block_on(store.get(&name)).unwrap();
-        CheckpointMetadata::from_bytes(&name, &bytes).unwrap()
-    };
-    let mut all: Vec<_> = names(location, layout::CHECKPOINTS).into_iter().map(read).collect();
-    all.retain(|metadata| metadata.origin == Origin::Interval);
-    all.sort_by_key(|metadata| metadata.id);
-    all
-}
+use super::super::trickle::Trickle;
+use super::super::waiting::{PATIENCE, until};
+use super::{ENDLESS, Endless, Running, after, by_interval, job, ms, names, run, run_with};
 
 #[test]
 fn checkpoint_interval() {
     let store = Location::memory();
-    run(job(&store).checkpoint_interval(ms(60)).retain(100), after(4));
+    run(job(&store).checkpoint_interval(ms(60)).retain(100), after(8));
     let all = by_interval(&store);
-    assert!(all.len() >= 4, "{} in time", all.len());
+    assert!(all.len() >= 8, "{} in time", all.len());
     for pair in all.windows(2) {
         assert!(pair[1].started_ms - pair[0].started_ms >= 60, "{pair:#?}");
     }
@@ -249,7 +81,7 @@ fn max_concurrent_checkpoints() {
 fn checkpoint_timeout() {
     let slow = |run: &Run, _| until("a checkpoint fails", || run.status().failed() > 0);
     let job =
-        job(&Location::memory()).checkpoint_timeout(ms(30)).tolerable_failed_checkpoints(1000);
+        job(&Location::memory()).checkpoint_timeout(ms(300)).tolerable_failed_checkpoints(1000);
     let summary = run_with(job, slow, after(2)).unwrap();
     assert!(summary.failed_checkpoints > 0, "{summary:?}");
     assert_eq!(summary.outcome, Outcome::Stopped);
@@ -408,73 +240,37 @@ fn allow_non_restored_state() {
     until("its segments go", || names(&store, layout::SEGMENTS).is_empty());
 }
 
-/// Runs a job that always fails, under `strategy`; returns when its runs began, and the error.
-fn fails_for_ever(strategy: RestartStrategy) -> (Vec<Instant>, Error) {
-    let begun: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let to_begun = Arc::clone(&begun);
-    let error = job(&Location::memory()).restart_strategy(strategy).run(move |flow| {
-        to_begun.lock().unwrap().push(Instant::now());
-        flow.source("numbers", Endless { splits: 1, fails_at: 3 }).for_each(drop);
-    });
-    let begun = begun.lock().unwrap().clone();
-    (begun, error.unwrap_err())
-}
-
-fn pauses(begun: &[Instant]) -> Vec<Duration> {
-    begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
-}
-
-#[test]
-fn restart_strategy_none() {
-    let (begun, error) = fails_for_ever(RestartStrategy::None);
-    assert_eq!(begun.len(), 1);
-    assert!(matches!(error, Error::Source { .. }), "{error:?}");
-    assert_eq!(error.exit_code(), 1);
-}
-
-#[test]
-fn restart_strategy_fixed_delay() {
-    let delay = ms(40);
-    let (begun, error) = fails_for_ever(RestartStrategy::FixedDelay { attempts: 3, delay });
-    assert_eq!(begun.len(), 4, "{error:?}");
-    assert!(pauses(&begun).iter().all(|pause| *pause >= delay), "{begun:?}");
-    let says = format!("{error:?}");
-    assert!(says.starts_with("gave up after 3 restarts in "), "{says}");
-    assert!(says.contains("fixed-delay: at most 3 restarts, 40ms after a failure"), "{says}");
-    assert!(
-        says.ends_with("the last failure: source \"numbers\" failed: fails on purpose"),
-        "{says}"
+/// Bytes that folds have written when one key of five has changed in ten checkpoints, which is less
+/// than is a reason to fold by itself; with `is_enough`, which ends the job.
+fn folded(fold_bytes_min: u64, is_enough: fn(&Run) -> bool) -> u64 {
+    let running = Running::default();
+    let of_source = Arc::clone(&running);
+    let started = Instant::now();
+    let source = Trickle::paced(
+        VecSource::new((0..1000_u64).map(|n| if n < 5 { n } else { 0 }).collect::<Vec<_>>()),
+        move |_, read| {
+            let Some(run) = of_source.lock().unwrap().clone() else { return Ok(0) };
+            assert!(started.elapsed() < PATIENCE, "waited in vain: {:?}", run.status());
+            if is_enough(&run) {
+                run.control().request_stop();
+            }
+            let is_next = read < 15 && run.status().completed() > read as u64;
+            Ok(if read == 0 { 5 } else { usize::from(is_next) })
+        },
     );
-    assert_eq!(error.exit_code(), 3);
+    let to_running = Arc::clone(&running);
+    let job = job(&Location::memory()).fold_bytes_min(fold_bytes_min);
+    job.run(move |flow| {
+        *to_running.lock().unwrap() = Some(Arc::clone(flow.checkpoints().run()));
+        flow.source("numbers", source.clone()).key_by(|n| *n).count("count").for_each(drop);
+    })
+    .unwrap();
+    let run = running.lock().unwrap().take().unwrap();
+    run.status().bytes_folded()
 }
 
 #[test]
-fn restart_strategy_exponential_delay() {
-    let strategy = |attempts, reset_backoff_threshold| RestartStrategy::ExponentialDelay {
-        initial_backoff: ms(20),
-        max_backoff: ms(80),
-        backoff_multiplier: 2.0,
-        jitter_factor: 0.0,
-        reset_backoff_threshold,
-        attempts,
-    };
-    let (begun, error) = fails_for_ever(strategy(4, Duration::from_secs(3600)));
-    assert_eq!(begun.len(), 5, "{error:?}");
-    for (pause, least) in pauses(&begun).into_iter().zip([20, 40, 80, 80]) {
-        assert!(pause >= ms(least), "{begun:?}");
-    }
-    assert_eq!(error.exit_code(), 3);
-}
-
-#[test]
-fn restart_strategy_failure_rate() {
-    let strategy = RestartStrategy::FailureRate {
-        max_failures_per_interval: 2,
-        interval: Duration::from_secs(3600),
-        delay: ms(30),
-    };
-    let (begun, error) = fails_for_ever(strategy);
-    assert_eq!(begun.len(), 3, "{error:?}");
-    assert!(pauses(&begun).iter().all(|pause| *pause >= ms(30)), "{begun:?}");
-    assert!(error.to_string().contains("failure-rate: at most 2 in 3600s"), "{error}");
+fn fold_bytes_min() {
+    assert!(folded(0, |run| run.status().bytes_folded() > 0) > 0);
+    assert_eq!(folded(u64::MAX, |run| run.status().completed() > 25), 0);
 }
