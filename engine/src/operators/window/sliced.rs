@@ -208,8 +208,9 @@ where
         let Some(tracked) = keys.get(number) else { return };
         let Slice { end, first, last, .. } = slice;
         if is_new {
-            let at = tracked.slices.partition_point(|there| *there < end);
-            tracked.slices.insert(at, end);
+            // From the back: few are later, and a search by halves comes by memory that was used long ago.
+            let later = tracked.slices.iter().rev().take_while(|there| **there > end).count();
+            tracked.slices.insert(tracked.slices.len() - later, end);
             tracked.last = tracked.last.min(last);
         }
         tracked.running.changed(end);
