@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout)] // What a benchmark is for.
 
 mod checkpoints;
+mod kept;
 mod keyed_count;
 mod machine;
 mod report;

@@ -1,17 +1,21 @@
-//! `windows`: what a sliding window costs beside a tumbling one, and how much state sessions and
-//! interval joins keep beside what the watermark still needs.
+//! `windows`: what a sliding window costs beside a tumbling one.
+//!
+//! A sliding window says a result for each key and each slide in which the key has had records within
+//! its size: 3600 an hour and key, where a tumbling one says one. That is work of its own, whatever the
+//! records are, so the cost of a record depends on how many of them a result is of. Flink, whose
+//! window functions also share slices, says as many results. The same results are therefore made of few
+//! records and of many, and what a record costs and what a result costs is told apart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use highwater::Summary;
 use highwater::prelude::*;
-use highwater::window::{Assigner, Session, Sliding, Tumbling};
+use highwater::window::{Assigner, Sliding, Tumbling};
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::machine;
-use crate::report::spread;
+use crate::report::{median, spread};
+use crate::{kept, machine};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -19,9 +23,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Records of a run
-    #[arg(long, default_value_t = 50_000_000)]
-    records: u64,
+    /// Records of a key in each second of event time: as many are new in each result
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 40, 160])]
+    density: Vec<u64>,
 
     /// Different keys
     #[arg(long, default_value_t = 100)]
@@ -36,8 +40,12 @@ pub(crate) struct Args {
     workers: usize,
 
     /// Alternating runs of each
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
+
+    /// Measure only what sessions and interval joins keep
+    #[arg(long)]
+    only_kept: bool,
 }
 
 /// A record of a key, at a time in milliseconds.
@@ -51,67 +59,118 @@ fn mix(i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn by_time() -> Watermarks<Record> {
-    Watermarks::bounded(Duration::from_secs(1), |(_, at): &Record| EventTime(*at))
+/// What runs have taken.
+#[derive(Default)]
+struct Taken {
+    records: u64,
+    results: u64,
+    /// Millions of records a second.
+    rates: Vec<f64>,
+    /// Of all threads, nanoseconds a record.
+    cpu: Vec<f64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{}", machine::describe());
-    println!(
-        "windows: {} M records of {} keys in {} hours, {} workers\n",
-        args.records / 1_000_000,
-        args.keys,
-        args.hours,
-        args.workers
-    );
-    let (mut tumbling, mut sliding) = (Vec::new(), Vec::new());
-    let mut results = (0, 0);
-    for _ in 0..args.rounds {
-        let (rate, said) = counted(args, Tumbling::of(HOUR), 1)?;
-        tumbling.push(rate);
-        results.0 = said;
-        let (rate, said) = counted(args, Sliding::of(HOUR, Duration::from_secs(1)), 3600)?;
-        sliding.push(rate);
-        results.1 = said;
+    if !args.only_kept {
+        println!(
+            "windows: {} keys, {} hours, {} workers; CPU is of all threads, source and exchange \
+             included\n",
+            args.keys, args.hours, args.workers
+        );
+        let mut all = Vec::new();
+        for density in &args.density {
+            all.push(compare(args, *density)?);
+        }
+        tell_apart(&all);
     }
-    let ratios: Vec<_> = tumbling.iter().zip(&sliding).map(|(t, s)| t / s).collect();
-    println!("tumbling, 1 h        {} M/s, {} results", spread(&tumbling, 2), results.0);
-    println!("sliding, 1 h by 1 s  {} M/s, {} results", spread(&sliding, 2), results.1);
-    println!("cost of a record     {} of the tumbling window's\n", spread(&ratios, 2));
-    sessions(args)?;
-    joins(args)
+    kept::run(args.workers)
 }
 
-/// Counts by key and window, each record being in `overlap` windows; returns millions of records a
-/// second, and how many results there were.
+/// Runs both, with so many records of a key each second.
+fn compare(args: &Args, density: u64) -> Result<(Taken, Taken)> {
+    let (mut tumbling, mut sliding) = (Taken::default(), Taken::default());
+    for _ in 0..args.rounds {
+        counted(args, density, (Tumbling::of(HOUR), 1), &mut tumbling)?;
+        let sliding_windows = Sliding::of(HOUR, Duration::from_secs(1));
+        counted(args, density, (sliding_windows, 3600), &mut sliding)?;
+    }
+    println!(
+        "{density} records of a key each second, {:.0} M in all",
+        tumbling.records as f64 / 1e6
+    );
+    for (what, taken) in [("tumbling, 1 h", &tumbling), ("sliding, 1 h by 1 s", &sliding)] {
+        println!(
+            "  {what:<20} {} M/s, CPU {} ns a record; {} results, of {:.1} records each",
+            spread(&taken.rates, 2),
+            spread(&taken.cpu, 0),
+            taken.results,
+            taken.records as f64 / taken.results as f64
+        );
+    }
+    let ratios = |of: fn(&Taken) -> &Vec<f64>, is_rate: bool| -> Vec<f64> {
+        let pairs = of(&tumbling).iter().zip(of(&sliding));
+        pairs.map(|(t, s)| if is_rate { t / s } else { s / t }).collect()
+    };
+    let (time, cpu) = (ratios(|taken| &taken.rates, true), ratios(|taken| &taken.cpu, false));
+    println!(
+        "  cost of a record     {} of the tumbling window's by time, {} by CPU\n",
+        spread(&time, 2),
+        spread(&cpu, 2)
+    );
+    Ok((tumbling, sliding))
+}
+
+/// What a record and a result cost, from the runs with the fewest records a result and the most.
+fn tell_apart(all: &[(Taken, Taken)]) {
+    let [(_, few), .., (tumbling, many)] = all else { return };
+    let results_of = |taken: &Taken| taken.results as f64 / taken.records as f64;
+    let result = (median(&few.cpu) - median(&many.cpu)) / (results_of(few) - results_of(many));
+    let record = median(&many.cpu) - result * results_of(many);
+    println!(
+        "sliding: CPU {record:.0} ns a record, and {result:.0} ns a result; tumbling: {:.0} ns a \
+         record\n",
+        median(&tumbling.cpu)
+    );
+}
+
+/// Counts by key and window, each record being in `overlap` windows.
 fn counted<W: Assigner + Copy + Send + Sync>(
     args: &Args,
-    assigner: W,
-    overlap: u64,
-) -> Result<(f64, u64)> {
-    let Args { records, keys, hours, workers, .. } = *args;
-    let (results, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (to_results, to_counted) = (Arc::clone(&results), Arc::clone(&counted));
-    let started = Instant::now();
-    let span_ms = hours * 3_600_000;
+    density: u64,
+    (assigner, overlap): (W, u64),
+    taken: &mut Taken,
+) -> Result<()> {
+    let (keys, span_ms, workers) = (args.keys, args.hours * 3_600_000, args.workers);
+    let records = density * keys * args.hours * 3600;
+    let (results, sum) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let (to_results, to_sum) = (Arc::clone(&results), Arc::clone(&sum));
+    let (started, cpu) = (Instant::now(), machine::cpu_seconds());
     Job::new("windows").workers(workers).quiet().execute(move |flow| {
         let record = move |i: u64| {
             (mix(i) % keys, (u128::from(i) * u128::from(span_ms) / u128::from(records)) as i64)
         };
-        let records = GeneratorSource::new(records, record).with_watermarks(by_time());
-        let mut tally = Tally::new(&to_results, &to_counted);
+        let by_time =
+            Watermarks::bounded(Duration::from_secs(1), |(_, at): &Record| EventTime(*at));
+        let records = GeneratorSource::new(records, record).with_watermarks(by_time);
+        let mut tally = Tally::new(&to_results, &to_sum);
         flow.source("records", records)
             .keyed()
             .window(assigner, |at: &i64| EventTime(*at))
             .count("count")
             .for_each(move |windowed| tally.add(windowed.value));
     })?;
-    let rate = records as f64 / started.elapsed().as_secs_f64() / 1e6;
-    let counted = counted.load(Ordering::Relaxed);
-    if counted != records * overlap {
-        return Err(format!("{counted} counted, of {records} in {overlap} windows each").into());
+    let sum = sum.load(Ordering::Relaxed);
+    if sum != records * overlap {
+        return Err(format!("{sum} counted, of {records} in {overlap} windows each").into());
     }
-    Ok((rate, results.load(Ordering::Relaxed)))
+    taken.records = records;
+    taken.results = results.load(Ordering::Relaxed);
+    taken.rates.push(records as f64 / started.elapsed().as_secs_f64() / 1e6);
+    if let (Some(before), Some(after)) = (cpu, machine::cpu_seconds()) {
+        taken.cpu.push((after - before) * 1e9 / records as f64);
+    }
+    Ok(())
 }
 
 /// Sums on the worker, adds up when it is dropped.
@@ -137,92 +196,4 @@ impl Drop for Tally {
             all.fetch_add(*mine, Ordering::Relaxed);
         }
     }
-}
-
-/// The most entries that an operator held at the end of an epoch, of those looked at.
-struct Peak(Arc<AtomicU64>);
-
-impl Peak {
-    fn new() -> Peak {
-        Peak(Arc::default())
-    }
-
-    /// Looks now and then, when a result comes.
-    fn watch(&self, flow: &highwater::Flow<'_>) -> impl FnMut() + use<> {
-        let (run, peak, mut calls) =
-            (Arc::clone(flow.checkpoints().run()), Arc::clone(&self.0), 0_u32);
-        move || {
-            calls = calls.wrapping_add(1);
-            if calls.is_multiple_of(256) {
-                peak.fetch_max(run.status().state().entries, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn entries(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Epochs are what the state is looked at by.
-fn looked_at(name: &str, workers: usize) -> Job {
-    Job::new(name).workers(workers).checkpoint_interval(Duration::from_millis(20)).quiet()
-}
-
-/// A session a millisecond, each of ten records within ten seconds, that ends after thirty.
-fn sessions(args: &Args) -> Result<()> {
-    let count = 1_000_000;
-    let peak = Peak::new();
-    let watched = Peak(Arc::clone(&peak.0));
-    let summary = looked_at("sessions", args.workers).execute(move |flow| {
-        let record = move |i: u64| {
-            // In the order of time: of each session the n-th record comes n seconds after its first.
-            let (at, nth) = (i / 10, i % 10);
-            (at.wrapping_sub(nth * 1000), at as i64)
-        };
-        let records = GeneratorSource::new(count * 10, record).with_watermarks(by_time());
-        let mut look = watched.watch(flow);
-        flow.source("records", records)
-            .keyed()
-            .window(Session::gap(Duration::from_secs(30)), |at: &i64| EventTime(*at))
-            .count("sessions")
-            .for_each(move |_| look());
-    })?;
-    // Ten seconds of records, the gap, the second that records may be out of order.
-    report("sessions", &peak, 10_000 + 30_000 + 1_000, &summary);
-    Ok(())
-}
-
-/// Two records a millisecond, one on each side, of keys that meet within thirty seconds.
-fn joins(args: &Args) -> Result<()> {
-    let count = 1_000_000;
-    let peak = Peak::new();
-    let watched = Peak(Arc::clone(&peak.0));
-    let summary = looked_at("interval-join", args.workers).execute(move |flow| {
-        let record = |i: u64| (i, i as i64);
-        let lefts = GeneratorSource::new(count, record).with_watermarks(by_time());
-        let rights = GeneratorSource::new(count, record).with_watermarks(by_time());
-        let rights = flow.source("rights", rights);
-        let mut look = watched.watch(flow);
-        flow.source("lefts", lefts)
-            .keyed()
-            .connect(rights.keyed())
-            .event_times(|at| EventTime(*at), |at| EventTime(*at))
-            .interval_join("join", 0, 30_000)
-            .inner(|key, _, _| *key)
-            .for_each(move |_| look());
-    })?;
-    // A left record waits thirty seconds for its right one, a right one for none that is later; both
-    // for a second more. Each has an entry, and a timer of its key.
-    report("interval join", &peak, (30_000 + 1_000 + 1_000) * 2, &summary);
-    Ok(())
-}
-
-fn report(what: &str, peak: &Peak, needed: u64, summary: &Summary) {
-    println!(
-        "{what}: {} records, at most {} entries at the end of an epoch; the watermark needs about \
-         {needed}, and what is under way",
-        summary.records_in,
-        peak.entries()
-    );
 }

@@ -249,6 +249,17 @@ where
         place.bucket = bucket as u32;
     }
 
+    /// Asks for the memory of all keys with these hashes, for who will come to them soon.
+    #[inline]
+    pub fn ask_for(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        for hash in hashes.clone() {
+            self.announce(hash);
+        }
+        for hash in hashes {
+            self.place(hash);
+        }
+    }
+
     /// Applies `change` to the value of `key`, which is made by `init` if there is none.
     ///
     /// `hash` is the [hash](Self::hash_of) of `key`, which lies in an owned group.
@@ -330,16 +341,34 @@ where
 
     /// An entry whose key has this hash and for which `is_it` holds: for who has no key.
     pub fn find_entry(&self, hash: u64, is_it: impl Fn(&K, &V) -> bool) -> Option<(&K, &V)> {
-        let table = &self.parts[self.parts.of_hash(hash)].entries;
+        let (part, bucket) = self.entry(hash, is_it)?;
+        match self.parts[part].entries.get_bucket(bucket) {
+            Some(Entry::Live { key, value, .. }) => Some((key, value)),
+            _ => None,
+        }
+    }
+
+    /// Part and bucket of such an entry.
+    #[inline]
+    fn entry(&self, hash: u64, is_it: impl Fn(&K, &V) -> bool) -> Option<(usize, usize)> {
+        let part = self.parts.of_hash(hash);
         // A table compares a part of the hash.
         let is_entry = |entry: &Entry<K, V>| match entry {
             Entry::Live { key, value, .. } => is_it(key, value) && self.placement.of(key) == hash,
             Entry::Dead { .. } => false,
         };
-        match table.get_bucket(table.find_bucket_index(within_part(hash), is_entry)?) {
-            Some(Entry::Live { key, value, .. }) => Some((key, value)),
-            _ => None,
-        }
+        let bucket = self.parts[part].entries.find_bucket_index(within_part(hash), is_entry)?;
+        Some((part, bucket))
+    }
+
+    /// Removes an entry whose key has this hash and for which `is_it` holds, and returns it.
+    pub fn take(&mut self, hash: u64, is_it: impl Fn(&K, &V) -> bool) -> Option<(K, V)>
+    where
+        K: Clone,
+    {
+        let (part, bucket) = self.entry(hash, is_it)?;
+        let key = self.parts[part].entries.get_bucket(bucket)?.key().clone();
+        self.remove_at((part, bucket), key)
     }
 
     /// Applies `change` to the value of the key that has this hash and for which `is_key` holds, if
@@ -356,7 +385,13 @@ where
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, hash: u64, key: K) -> Option<V> {
-        let (at, bucket) = self.live(hash, |there| *there == key)?;
+        let at = self.live(hash, |there| *there == key)?;
+        self.remove_at(at, key).map(|(_, value)| value)
+    }
+
+    /// Removes the live entry that is there, of which `key` is the key.
+    #[inline]
+    fn remove_at(&mut self, (at, bucket): (usize, usize), key: K) -> Option<(K, V)> {
         let part = &mut self.parts[at];
         let entry = part.entries.get_bucket_mut(bucket)?;
         let dead = Entry::Dead { stamp: self.changes.stamp, key };
@@ -370,7 +405,7 @@ where
         }
         self.live -= 1;
         self.changes.dead += 1;
-        Some(value)
+        Some((key, value))
     }
 
     /// Makes the next seal a base, even of nothing: what segments hold of the table is encoded in

@@ -1,16 +1,20 @@
-//! Times and what is due at them, least first: a radix heap.
+//! Times and what is due at them, least first: a radix heap, and a sorted row of what is next.
 //!
 //! Times are taken in order, so what is left lies ahead of the last one taken, and an item is put by
 //! the highest bit in which its time differs from that. An item moves from bucket to lower bucket,
-//! at most 64 times and in sequence through memory, and takes 16 bytes.
+//! at most 64 times and in sequence through memory, and takes 16 bytes. A bucket that has become
+//! small is sorted: from then on its items do not move.
 //!
 //! Ahuja, Mehlhorn, Orlin, Tarjan: Faster algorithms for the shortest path problem, 1990.
 
 /// Items of a chunk: a bucket grows by chunks, so that it never takes twice what is in it.
 const CHUNK: usize = 512;
 
-/// Buckets of up to so many items are announced before they are taken.
-const ANNOUNCED: usize = 1024;
+/// Chunks of a bucket that is sorted rather than spread: its items stay in a core's own cache.
+const SORTED_CHUNKS: usize = 2;
+
+/// Items that are announced together, while as many that were are still to be taken.
+const ANNOUNCED: usize = 32;
 
 /// A time, as an unsigned number in the order of times, and a hash that says what it is of.
 type Item = (u64, u64);
@@ -19,9 +23,17 @@ type Item = (u64, u64);
 /// were put when that time had come.
 #[derive(Debug)]
 pub struct TimerQueue {
-    /// The last time that was taken; nothing is earlier.
+    /// The last time that was taken; what is put is not earlier.
     last: u64,
+    /// The next items, the first of them last.
+    row: Vec<Item>,
+    /// How many of those have not been announced.
+    unannounced: usize,
+    /// What the buckets are counted from; nothing in them is earlier.
+    base: u64,
     buckets: Vec<Bucket>,
+    /// The least time in a bucket, if there is any.
+    least: u64,
     len: usize,
 }
 
@@ -50,21 +62,13 @@ impl Bucket {
             }
         }
     }
-
-    fn pop(&mut self) -> Option<Item> {
-        let chunk = self.chunks.last_mut()?;
-        let item = chunk.pop();
-        if chunk.is_empty() {
-            self.chunks.pop();
-        }
-        item
-    }
 }
 
 impl Default for TimerQueue {
     fn default() -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(65).collect();
-        TimerQueue { last: 0, buckets, len: 0 }
+        let (last, base, least, len, unannounced) = (0, 0, u64::MAX, 0, 0);
+        TimerQueue { last, row: Vec::new(), unannounced, base, buckets, least, len }
     }
 }
 
@@ -92,6 +96,7 @@ impl TimerQueue {
     pub fn push(&mut self, at: i64, hash: u64) -> i64 {
         let at = ordered(at).max(self.last);
         self.bucket_of(at).push((at, hash));
+        self.least = self.least.min(at);
         self.len += 1;
         signed(at)
     }
@@ -104,50 +109,70 @@ impl TimerQueue {
 
     /// The least time.
     pub fn first(&self) -> Option<i64> {
-        let least = self.buckets.iter().find(|bucket| !bucket.chunks.is_empty())?.least;
-        Some(signed(least))
+        self.least_time().map(signed)
     }
 
-    /// Takes an item of the least time, if that is not after `until`. `announce` is told the hashes of
-    /// items that will be next.
-    pub fn pop(&mut self, until: i64, announce: impl FnMut(u64)) -> Option<(i64, u64)> {
-        let at = self.buckets.iter().position(|bucket| !bucket.chunks.is_empty())?;
-        if self.buckets[at].least > ordered(until) {
-            return None;
+    fn least_time(&self) -> Option<u64> {
+        match self.row.last() {
+            Some((at, _)) => Some(self.least.min(*at)),
+            None => (self.len > 0).then_some(self.least),
         }
-        if at > 0 {
-            self.spread(at, announce);
+    }
+
+    /// Takes an item of the least time, if that is not after `until`. `announce` is told some items,
+    /// of which the hashes are of interest, that will be next.
+    pub fn pop(&mut self, until: i64, mut announce: impl FnMut(&[Item])) -> Option<(i64, u64)> {
+        let least = self.least_time().filter(|least| *least <= ordered(until))?;
+        let is_in_bucket = self.len > self.row.len();
+        if is_in_bucket && self.least == least {
+            self.fill_row();
         }
-        let (at, hash) = self.buckets[0].pop()?;
+        while self.unannounced > 0 && self.row.len() < self.unannounced + ANNOUNCED {
+            let rest = self.unannounced.saturating_sub(ANNOUNCED);
+            announce(&self.row[rest..self.unannounced]);
+            self.unannounced = rest;
+        }
+        let (at, hash) = self.row.pop()?;
+        if self.row.is_empty() && self.row.capacity() > 2 * SORTED_CHUNKS * CHUNK {
+            self.row = Vec::new();
+        }
+        self.last = at;
         self.len -= 1;
         Some((signed(at), hash))
     }
 
-    /// Moves the items of a bucket to lower ones; those of the least time come to the lowest.
-    fn spread(&mut self, at: usize, mut announce: impl FnMut(u64)) {
-        let mut bucket = std::mem::take(&mut self.buckets[at]);
-        let is_small = bucket.chunks.len() <= ANNOUNCED / CHUNK;
-        self.last = bucket.least;
-        self.buckets[0].least = self.last;
-        let mut now = Vec::new();
-        while let Some(chunk) = bucket.chunks.pop() {
-            for item in chunk {
-                if is_small {
-                    announce(item.1);
-                }
-                if item.0 == self.last {
-                    now.push(item);
+    /// Moves the items of the first bucket: to the row if they are few and it is empty; else those of
+    /// the least time, the others to lower buckets.
+    fn fill_row(&mut self) {
+        let first = self.buckets.iter_mut().find(|bucket| !bucket.chunks.is_empty());
+        let mut bucket = first.map(std::mem::take).unwrap_or_default();
+        self.base = bucket.least;
+        let (base, is_row_empty) = (self.base, self.row.is_empty());
+        while self.row.last().is_some_and(|item| item.0 == base) {
+            bucket.push(self.row.pop().expect("there is a last one"));
+        }
+        let from = self.row.len();
+        if is_row_empty && bucket.chunks.len() <= SORTED_CHUNKS {
+            self.row.extend(bucket.chunks.iter().flatten());
+        } else {
+            for item in bucket.chunks.into_iter().flatten() {
+                if item.0 == base {
+                    self.row.push(item);
                 } else {
                     self.bucket_of(item.0).push(item);
                 }
             }
         }
-        now.sort_unstable_by_key(|item| std::cmp::Reverse(item.1));
-        self.buckets[0].chunks = vec![now];
+        self.row[from..].sort_unstable_by(|one, other| other.cmp(one));
+        // A few that come in between were put just now, and need not be asked for.
+        let is_few = from > 0 && self.row.len() - from <= ANNOUNCED;
+        self.unannounced = if is_few { self.unannounced.min(from) } else { self.row.len() };
+        let first = self.buckets.iter().find(|bucket| !bucket.chunks.is_empty());
+        self.least = first.map_or(u64::MAX, |bucket| bucket.least);
     }
 
     fn bucket_of(&mut self, at: u64) -> &mut Bucket {
-        &mut self.buckets[64 - (at ^ self.last).leading_zeros() as usize]
+        &mut self.buckets[64 - (at ^ self.base).leading_zeros() as usize]
     }
 }
 
@@ -204,6 +229,47 @@ mod tests {
         }
         let taken: Vec<_> = std::iter::from_fn(|| queue.pop(100, |_| {})).collect();
         assert_eq!(taken, [(100, 1), (100, 3), (100, 5), (100, 9)]);
+    }
+
+    /// What is put between the items of the row, at the times of some of them, and of as many as are not
+    /// sorted at one go.
+    #[test]
+    fn what_is_put_meanwhile_has_its_place_in_the_order() {
+        let mut queue = TimerQueue::default();
+        let mut model = BTreeSet::new();
+        let put = |queue: &mut TimerQueue, model: &mut BTreeSet<_>, at, hash| {
+            model.insert((queue.push(at, hash), hash));
+        };
+        for hash in 0..5_000 {
+            put(&mut queue, &mut model, (hash % 700) as i64 * 10, hash * 2);
+        }
+        for round in 0..5_000_u64 {
+            let popped = queue.pop(i64::MAX, |_| {});
+            assert_eq!(popped, model.pop_first());
+            let Some((at, _)) = popped else { break };
+            if round % 3 == 0 {
+                put(&mut queue, &mut model, at + 1 + (round % 90) as i64, 20_000 + round);
+            }
+        }
+    }
+
+    /// All of them, once, unless they are a few that were put among others: those come at once.
+    #[test]
+    fn items_are_announced_before_they_are_taken() {
+        for times in [1, 10, 3_000] {
+            let (mut queue, mut announced) = (TimerQueue::default(), BTreeSet::new());
+            for hash in 0..3_000 {
+                queue.push((hash % times) as i64, hash);
+            }
+            while let Some((_, hash)) = queue.pop(i64::MAX, |next| {
+                for (_, hash) in next {
+                    assert!(announced.insert(*hash), "{hash} again");
+                }
+            }) {
+                assert!(announced.contains(&hash));
+            }
+            assert_eq!(announced.len(), 3_000);
+        }
     }
 
     #[test]

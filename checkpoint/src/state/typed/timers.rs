@@ -113,22 +113,26 @@ where
     pub fn pop_due(&mut self, until: EventTime) -> Option<(Element<K, E>, EventTime)> {
         loop {
             let table = &*self.table;
-            let (queued, hash) = self.queue.pop(until.0, |hash| {
-                table.place(hash);
-            })?;
-            let found = self.table.find_entry(hash, |_, timer: &Timer| timer.queued == queued);
-            // It was removed.
-            let Some((element, timer)) = found else { continue };
-            let (element, timer) = (element.clone(), *timer);
-            if timer.at > queued {
-                // It was put off.
-                let queued = self.queue.push(timer.at, hash);
-                self.table.change(hash, |there| *there == element, |there| there.queued = queued);
-                continue;
+            let (queued, hash) = self
+                .queue
+                .pop(until.0, |next| table.ask_for(next.iter().map(|(_, hash)| *hash)))?;
+            let is_due = |_: &_, timer: &Timer| timer.queued == queued && timer.at <= queued;
+            if let Some((element, timer)) = self.table.take(hash, is_due) {
+                return Some((element, EventTime(timer.at)));
             }
-            self.table.remove(hash, element.clone());
-            return Some((element, EventTime(timer.at)));
+            self.put_off(queued, hash);
         }
+    }
+
+    /// Queues a timer for its time that was found at an earlier one; if it is there: one that was removed
+    /// is not.
+    fn put_off(&mut self, queued: i64, hash: u64) {
+        let found = self.table.find_entry(hash, |_, timer: &Timer| timer.queued == queued);
+        let Some((element, at)) = found.map(|(element, timer)| (element.clone(), timer.at)) else {
+            return;
+        };
+        let queued = self.queue.push(at, hash);
+        self.table.change(hash, |there| *there == element, |there| there.queued = queued);
     }
 
     /// Removed timers stay in the queue until their time has come, unless they are most of it.

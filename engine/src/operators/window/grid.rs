@@ -35,6 +35,25 @@ pub(crate) enum Grid {
     Global,
 }
 
+/// A slice: the times from `start` to before `end`, and the first and the last window with it in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl Slice {
+    /// Holds no time.
+    pub(crate) const NONE: Slice = Slice { start: i64::MAX, end: i64::MIN, first: 0, last: 0 };
+
+    #[inline]
+    pub(crate) fn holds(&self, at: i64) -> bool {
+        self.start <= at && at < self.end
+    }
+}
+
 /// Times are this much and no more.
 pub(crate) fn clamp(at: i64) -> i64 {
     at.clamp(-TIME_MAX, TIME_MAX)
@@ -56,18 +75,29 @@ impl Grid {
     }
 
     /// The slice that `at` is in.
-    #[inline]
-    pub(crate) fn slice(&self, at: i64) -> i64 {
+    ///
+    /// This divides, which takes as long as the rest of the work on a record: who has many times that
+    /// are near each other asks the last slice first.
+    pub(crate) fn slice(&self, at: i64) -> Slice {
+        let (start, end) = self.bounds(at);
+        Slice { start, end, first: self.first_of(end), last: self.last_of(end) }
+    }
+
+    /// Where the slice that `at` is in begins and ends.
+    fn bounds(&self, at: i64) -> (i64, i64) {
         match *self {
             Grid::Sliding { size, slide, offset } => {
-                let within = (at - offset).rem_euclid(slide);
+                let start = floor(at, slide, offset);
                 // Windows end there, if the slides of a size are not whole.
                 let cut = size % slide;
-                at - within + if within < cut { cut } else { slide }
+                if at - start < cut { (start, start + cut) } else { (start + cut, start + slide) }
             }
-            Grid::Cumulating { step, offset, .. } => floor(at, step, offset) + step,
-            Grid::Days(ref days) => days.day(at).1,
-            Grid::Global => i64::MAX,
+            Grid::Cumulating { step, offset, .. } => {
+                let start = floor(at, step, offset);
+                (start, start + step)
+            }
+            Grid::Days(ref days) => days.day(at),
+            Grid::Global => (i64::MIN, i64::MAX),
         }
     }
 
@@ -95,13 +125,21 @@ impl Grid {
     #[inline]
     pub(crate) fn next(&self, at: i64) -> i64 {
         match *self {
-            Grid::Sliding { size, slide, offset } => {
-                // The remainders first: the sum might overflow.
-                floor(at, slide, (offset % slide + size % slide) % slide) + slide
-            }
+            Grid::Sliding { size, slide, offset } => floor(at, slide, offset + size) + slide,
             Grid::Cumulating { step, offset, .. } => floor(at, step, offset) + step,
             Grid::Days(ref days) => days.day(at).1,
             Grid::Global => i64::MAX,
+        }
+    }
+
+    /// The window after window `window`.
+    #[inline]
+    pub(crate) fn following(&self, window: i64) -> i64 {
+        match *self {
+            Grid::Sliding { slide: step, .. } | Grid::Cumulating { step, .. } => {
+                window.saturating_add(step)
+            }
+            Grid::Days(_) | Grid::Global => self.next(window),
         }
     }
 
@@ -119,10 +157,9 @@ impl Grid {
     /// The windows that `at` is in, the first that ends first.
     #[cfg(test)]
     pub(crate) fn windows(&self, at: i64) -> impl Iterator<Item = i64> + '_ {
-        let slice = self.slice(at);
-        let last = self.last_of(slice);
-        std::iter::successors(Some(self.first_of(slice)), move |window| {
-            (*window < last).then(|| self.next(*window))
+        let Slice { first, last, .. } = self.slice(at);
+        std::iter::successors(Some(first), move |window| {
+            (*window < last).then(|| self.following(*window))
         })
     }
 }
@@ -175,13 +212,14 @@ mod tests {
             prop_assert_eq!(grid.is_disjoint(), (-150..150).all(|at| holding(at).len() == 1));
             // A slice goes as far as its times are in the same windows.
             let slice = grid.slice(at);
-            prop_assert!(slice > at);
-            for other in at..slice {
+            prop_assert!(slice.holds(at) && !slice.holds(slice.end) && !slice.holds(slice.start - 1));
+            for other in slice.start..slice.end {
                 prop_assert_eq!(&holding(other), &found);
                 prop_assert_eq!(grid.slice(other), slice);
             }
             let next = all(&grid).into_iter().map(|(_, end)| end).find(|end| *end > at);
             prop_assert_eq!(Some(grid.next(at)), next);
+            prop_assert_eq!(next.map(|next| grid.following(next)), next.map(|next| grid.next(next)));
         }
     }
 

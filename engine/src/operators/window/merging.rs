@@ -158,9 +158,8 @@ where
             });
             self.early = early;
             while budget > 0 {
-                let popped = self.queue.pop(until, |hash| {
-                    table.place(hash);
-                });
+                let popped =
+                    self.queue.pop(until, |next| table.ask_for(next.iter().map(|(_, hash)| *hash)));
                 let Some((at, hash)) = popped else { break };
                 budget -= 1;
                 self.look_at(table, (at, hash), until, made);

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   slices      1    2    3  |  4    5          front: of each slice its merge with all up to the bar
-//!   front     1+2+3 2+3   3  |                  back:  the merge of all after it
-//!   back                     | 4+5              window of 2 to 5: (2+3) + (4+5)
+//!   front     1+2+3 2+3   3  |                  back:  each after it as it is, and the merge of all
+//!   back                     |  4    5   4+5    window of 2 to 5: (2+3) + (4+5)
 //! ```
 //!
 //! When the front is used up, and a slice of the back is to leave, the back becomes the front: each
-//! slice is merged once into the front and once into the back.
+//! slice is merged once into the front and once into the back, and read once from the state.
 //!
 //! Tangwongsan, Hirzel, Schneider, Wu: General incremental sliding-window aggregation, VLDB 2015.
 
@@ -16,14 +16,16 @@
 pub(super) struct Running<A> {
     /// The oldest slice last.
     front: Vec<(i64, A)>,
-    back: Option<(i64, A)>,
+    /// The oldest slice first.
+    back: Vec<(i64, A)>,
+    merged: Option<A>,
     /// The last window that was asked for.
     until: i64,
 }
 
 impl<A> Default for Running<A> {
     fn default() -> Self {
-        Running { front: Vec::new(), back: None, until: i64::MIN }
+        Running { front: Vec::new(), back: Vec::new(), merged: None, until: i64::MIN }
     }
 }
 
@@ -40,43 +42,49 @@ impl<A: Clone> Running<A> {
     pub(super) fn window(
         &mut self,
         (start, end): (i64, i64),
-        slices: impl DoubleEndedIterator<Item = i64> + Clone,
+        slices: impl DoubleEndedIterator<Item = i64>,
         value: impl Fn(i64) -> Option<A>,
         merge: impl Fn(&mut A, A),
     ) -> Option<A> {
-        let from = |bound: i64| slices.clone().rev().take_while(move |slice| *slice > bound);
-        if self.back.as_ref().is_some_and(|(oldest, _)| *oldest <= start) {
-            (self.front, self.back) = (Vec::new(), None);
-            for slice in from(start).filter(|slice| *slice <= end) {
-                let Some(mut merged) = value(slice) else { continue };
-                if let Some((_, later)) = self.front.last() {
-                    merge(&mut merged, later.clone());
-                }
-                self.front.push((slice, merged));
-            }
-        } else {
-            while self.front.last().is_some_and(|(slice, _)| *slice <= start) {
-                self.front.pop();
-            }
-            let new: Vec<i64> = from(self.until.max(start)).filter(|slice| *slice <= end).collect();
-            for slice in new.into_iter().rev() {
-                let Some(value) = value(slice) else { continue };
-                match &mut self.back {
-                    Some((_, merged)) => merge(merged, value),
-                    None => self.back = Some((slice, value)),
-                }
+        let (from, after) = (self.back.len(), self.until.max(start));
+        let new = slices.rev().skip_while(|slice| *slice > end).take_while(|slice| *slice > after);
+        self.back.extend(new.filter_map(|slice| Some((slice, value(slice)?))));
+        self.back[from..].reverse();
+        for (_, value) in &self.back[from..] {
+            match &mut self.merged {
+                Some(merged) => merge(merged, value.clone()),
+                None => self.merged = Some(value.clone()),
             }
         }
         self.until = end;
-        let (front, back) = (self.front.last(), self.back.as_ref());
-        match (front, back) {
-            (Some((_, front)), Some((_, back))) => {
+        while self.front.last().is_some_and(|(slice, _)| *slice <= start) {
+            self.front.pop();
+        }
+        if self.back.first().is_some_and(|(oldest, _)| *oldest <= start) {
+            self.turn(start, &merge);
+        }
+        match (self.front.last(), &self.merged) {
+            (Some((_, front)), Some(back)) => {
                 let mut merged = front.clone();
                 merge(&mut merged, back.clone());
                 Some(merged)
             }
-            (Some((_, only)), None) | (None, Some((_, only))) => Some(only.clone()),
+            (Some((_, only)), None) | (None, Some(only)) => Some(only.clone()),
             (None, None) => None,
+        }
+    }
+
+    /// Makes the back the front, but for what has left the window: all of the front has.
+    fn turn(&mut self, start: i64, merge: impl Fn(&mut A, A)) {
+        std::mem::swap(&mut self.front, &mut self.back);
+        self.back.clear();
+        self.merged = None;
+        let gone = self.front.partition_point(|(slice, _)| *slice <= start);
+        self.front.drain(..gone);
+        self.front.reverse();
+        for at in 1..self.front.len() {
+            let (later, earlier) = self.front.split_at_mut(at);
+            merge(&mut earlier[0].1, later[at - 1].1.clone());
         }
     }
 }

@@ -7,17 +7,19 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash};
 
 use highwater_checkpoint::dataflow::KeyedState;
 use highwater_checkpoint::state::typed::{Element, TimerQueue};
-use highwater_checkpoint::state::{Bincode, KeyedTable, Place, StableHasher, stable_hash};
+use highwater_checkpoint::state::{
+    Bincode, KeyGroups, KeyedTable, Place, StableHasher, stable_hash,
+};
 use highwater_checkpoint::{EventTime, Moment};
 
 use super::AHEAD;
 use super::fold::Merge;
 use super::gate::Gate;
-use super::grid::{Grid, clamp};
+use super::grid::{Grid, Slice, clamp};
 use super::running::Running;
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::state::Slot;
@@ -52,8 +54,10 @@ struct Keys<K, A> {
 struct Tracked<K, A> {
     key: K,
     hash: u64,
-    /// In order.
+    /// In order, by their ends.
     slices: VecDeque<i64>,
+    /// The last window with the first of them in it; or [`NEVER`].
+    last: i64,
     /// The next window with one of them in it that has not fired; or [`NEVER`].
     next: i64,
     /// When it is queued: what is in the queue for another time is void.
@@ -67,8 +71,8 @@ impl<K: Key, A> Keys<K, A> {
             return *number;
         }
         let (slices, running) = (VecDeque::new(), Running::default());
-        let (next, queued) = (NEVER, NEVER);
-        let tracked = Tracked { key: key.clone(), hash, slices, next, queued, running };
+        let (last, next, queued) = (NEVER, NEVER, NEVER);
+        let tracked = Tracked { key: key.clone(), hash, slices, last, next, queued, running };
         let number = self.free.pop().unwrap_or(self.tracked.len() as u32);
         match self.tracked.get_mut(number as usize) {
             Some(free) => *free = Some(tracked),
@@ -90,20 +94,50 @@ impl<K: Key, A> Keys<K, A> {
     }
 }
 
+impl<K: Key, A: Data> Keys<K, A> {
+    /// Asks for the slices that those keys will read and remove when they are looked at.
+    fn ask_for(&self, table: &Table<K, A>, next: &[(u64, u64)]) {
+        let mut hashes = Vec::with_capacity(2 * next.len());
+        for (_, number) in next {
+            let Some(Some(tracked)) = self.tracked.get(*number as usize) else { continue };
+            let (first, last) = (tracked.slices.front(), tracked.next);
+            // A window that is followed by others ends with a slice of its own, if there are records.
+            hashes.extend(
+                first.into_iter().chain([&last]).map(|of| tracked.hash_of(table.key_groups(), *of)),
+            );
+        }
+        table.ask_for(hashes.iter().copied());
+    }
+}
+
 impl<K, A> Tracked<K, A> {
-    /// The next window after `window` with a slice in it.
-    fn after(&self, grid: &Grid, window: i64) -> i64 {
-        let next = grid.next(window);
-        let start = grid.start(next);
-        let at = self.slices.partition_point(|slice| *slice <= start);
-        self.slices.get(at).map_or(NEVER, |slice| next.max(grid.first_of(*slice)))
+    /// The first window from `window` on with a slice in it.
+    fn from(&self, grid: &Grid, window: i64) -> i64 {
+        let start = grid.start(window);
+        let first = match self.slices.front() {
+            Some(first) if *first > start => Some(first),
+            _ => self.slices.get(self.slices.partition_point(|slice| *slice <= start)),
+        };
+        match first {
+            Some(slice) if *slice <= window => window,
+            Some(slice) => grid.first_of(*slice),
+            None => NEVER,
+        }
     }
 
     /// When the next thing is to be done.
-    fn wakes(&self, grid: &Grid, lateness: i64) -> i64 {
-        let first = self.slices.front();
-        let forgets = first.map_or(NEVER, |slice| grid.last_of(*slice).saturating_add(lateness));
-        self.next.min(forgets)
+    fn wakes(&self, lateness: i64) -> i64 {
+        self.next.min(self.last.saturating_add(lateness))
+    }
+
+    fn note_first(&mut self, grid: &Grid) {
+        self.last = self.slices.front().map_or(NEVER, |slice| grid.last_of(*slice));
+    }
+}
+
+impl<K: Hash, A> Tracked<K, A> {
+    fn hash_of(&self, key_groups: KeyGroups, slice: i64) -> u64 {
+        Element::<K, i64>::hash_of(key_groups, self.hash, &slice)
     }
 }
 
@@ -113,7 +147,7 @@ struct Ahead {
     hash: u64,
     place: Place,
     at: i64,
-    slice: i64,
+    slice: Slice,
     now: i64,
 }
 
@@ -143,14 +177,15 @@ where
         made: &mut Vec<Windowed<K, F::Said>>,
     ) {
         let Ahead { hash, place, slice, now, .. } = ahead;
+        let element = slice.end;
         let (fold, keys, is_new) = (&self.fold, &mut self.keys, Cell::new(false));
         // A slice that is there, and that no window has fired with, is known and merged nowhere.
-        let has_fired = self.grid.first_of(slice) <= now;
+        let has_fired = slice.first <= now;
         let new = || {
             is_new.set(true);
             fold.init()
         };
-        let number = table.update_at(place, Element { key, element: slice }, new, |there, kept| {
+        let number = table.update_at(place, Element { key, element }, new, |there, kept| {
             fold.add(kept, value);
             (is_new.get() || has_fired).then(|| keys.of(&there.key, hash))
         });
@@ -165,23 +200,26 @@ where
         &mut self,
         table: &Table<K, F::Kept>,
         number: u32,
-        (slice, is_new): (i64, bool),
+        (slice, is_new): (Slice, bool),
         now: i64,
         made: &mut Vec<Windowed<K, F::Said>>,
     ) {
         let Sliced { grid, fold, gate, keys, queue, .. } = self;
         let Some(tracked) = keys.get(number) else { return };
+        let Slice { end, first, last, .. } = slice;
         if is_new {
-            let at = tracked.slices.partition_point(|there| *there < slice);
-            tracked.slices.insert(at, slice);
+            // From the back: few are later, and a search by halves comes by memory that was used long ago.
+            let later = tracked.slices.iter().rev().take_while(|there| **there > end).count();
+            tracked.slices.insert(tracked.slices.len() - later, end);
+            tracked.last = tracked.last.min(last);
         }
-        tracked.running.changed(slice);
-        let (first, last, will_fire) = (grid.first_of(slice), grid.last_of(slice), tracked.next);
+        tracked.running.changed(end);
+        let will_fire = tracked.next;
         let next = if first > now { first } else { grid.next(clamp(now)) };
         if next <= last {
             tracked.next = tracked.next.min(next);
         }
-        let wakes = tracked.wakes(grid, gate.lateness);
+        let wakes = tracked.wakes(gate.lateness);
         if wakes < tracked.queued {
             tracked.queued = queue.push(wakes, u64::from(number));
         }
@@ -193,7 +231,7 @@ where
         while window <= now.min(last) && window < will_fire {
             let merged = tracked.merged(table, (grid.start(window), window), fold);
             made.extend(merged.map(|kept| tracked.windowed(grid, window, fold, &kept)));
-            window = grid.next(window);
+            window = grid.following(window);
         }
     }
 
@@ -203,7 +241,9 @@ where
         slices.with(|state| {
             let table = state.table();
             for _ in 0..TIMERS_AT_ONCE {
-                let Some((at, number)) = self.queue.pop(until, |_| {}) else { return false };
+                let keys = &self.keys;
+                let popped = self.queue.pop(until, |next| keys.ask_for(table, next));
+                let Some((at, number)) = popped else { return false };
                 self.look_at(table, at, number as u32, until, made);
             }
             self.queue.first().is_some_and(|next| next <= until)
@@ -222,32 +262,34 @@ where
         let Sliced { grid, fold, gate, keys, queue, .. } = self;
         // It was queued again, for an earlier time, or is gone.
         let Some(tracked) = keys.get(number).filter(|tracked| tracked.queued == at) else { return };
-        if tracked.next <= at {
+        let has_fired = tracked.next <= at;
+        let mut next = tracked.next;
+        if has_fired {
             let window = tracked.next;
             let kept = tracked.fire(table, (grid.start(window), window), fold);
             made.extend(kept.map(|kept| tracked.windowed(grid, window, fold, &kept)));
-            tracked.next = tracked.after(grid, window);
+            next = grid.following(window);
         }
-        while let Some(slice) = tracked.slices.front().copied() {
-            let last = grid.last_of(slice);
-            if tracked.next <= last || !gate.is_over(last, until) {
-                break;
-            }
-            tracked.slices.pop_front();
-            let element = Element { key: tracked.key.clone(), element: slice };
-            table.remove(table.hash_of(&element), element);
+        while tracked.last < next && gate.is_over(tracked.last, until) {
+            let Some(slice) = tracked.slices.pop_front() else { break };
+            let hash = tracked.hash_of(table.key_groups(), slice);
+            table.remove(hash, Element { key: tracked.key.clone(), element: slice });
+            tracked.note_first(grid);
+        }
+        if has_fired {
+            tracked.next = tracked.from(grid, next);
         }
         if tracked.slices.is_empty() {
             keys.forget(number);
         } else {
-            tracked.queued = queue.push(tracked.wakes(grid, gate.lateness), u64::from(number));
+            tracked.queued = queue.push(tracked.wakes(gate.lateness), u64::from(number));
         }
     }
 }
 
 impl<K: Key, A: Data + Clone> Tracked<K, A> {
     fn slice(&self, table: &Table<K, A>, slice: i64) -> Option<A> {
-        let hash = Element::<K, i64>::hash_of(table.key_groups(), self.hash, &slice);
+        let hash = self.hash_of(table.key_groups(), slice);
         let is_it = |there: &Element<K, i64>| there.element == slice && there.key == self.key;
         table.find(hash, is_it).cloned()
     }
@@ -321,8 +363,9 @@ where
             for (number, tracked) in keys.tracked.iter_mut().flatten().enumerate() {
                 tracked.slices.make_contiguous().sort_unstable();
                 let now = clamp(gate.now_of(i64::MIN, tracked.hash));
-                tracked.next = tracked.after(grid, now);
-                tracked.queued = queue.push(tracked.wakes(grid, gate.lateness), number as u64);
+                tracked.next = tracked.from(grid, grid.next(now));
+                tracked.note_first(grid);
+                tracked.queued = queue.push(tracked.wakes(gate.lateness), number as u64);
             }
         });
     }
@@ -332,7 +375,7 @@ where
         let mut made = now.made.borrow_mut();
         slices.with(|state| {
             let table = state.table();
-            let mut places = [Ahead::default(); AHEAD];
+            let (mut places, mut slice) = ([Ahead::default(); AHEAD], Slice::NONE);
             let mut records = batch.drain(..);
             loop {
                 let ahead = &records.as_slice()[..records.as_slice().len().min(AHEAD)];
@@ -343,13 +386,15 @@ where
                     let hash = stable_hash(key);
                     let (at, now) =
                         (self.gate.time_of(at_now, value), self.gate.now_of(at_now, hash));
-                    let slice = self.grid.slice(at);
-                    let of_slice = Element::<K, i64>::hash_of(table.key_groups(), hash, &slice);
+                    if !slice.holds(at) {
+                        slice = self.grid.slice(at);
+                    }
+                    let of_slice = Element::<K, i64>::hash_of(table.key_groups(), hash, &slice.end);
                     *place = Ahead { hash, place: table.place(of_slice), at, slice, now };
                 }
                 let count = ahead.len();
                 for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
-                    if self.gate.is_over(self.grid.last_of(ahead.slice), ahead.now) {
+                    if self.gate.is_over(ahead.slice.last, ahead.now) {
                         self.gate.refuse(key, value);
                         continue;
                     }

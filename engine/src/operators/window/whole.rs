@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::agenda::Agenda;
 use super::fold::Fold;
 use super::gate::Gate;
-use super::grid::{Grid, clamp};
+use super::grid::{Grid, Slice, clamp};
 use super::{AHEAD, each_due, next_multiple};
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::state::Slot;
@@ -84,11 +84,21 @@ struct Outcome<K> {
 }
 
 impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K, V, F, T> {
-    fn ahead(&self, now: i64, table: &Table<K, F::Kept>, (key, value): &(K, V)) -> Ahead {
+    /// `slice` is that of the record before.
+    #[inline]
+    fn ahead(
+        &self,
+        now: i64,
+        table: &Table<K, F::Kept>,
+        (key, value): &(K, V),
+        slice: &mut Slice,
+    ) -> Ahead {
         let key_hash = stable_hash(key);
         let (at, now) = (self.gate.time_of(now, value), self.gate.now_of(now, key_hash));
-        let slice = self.grid.slice(at);
-        let (mut first, mut last) = (self.grid.first_of(slice), self.grid.last_of(slice));
+        if !slice.holds(at) {
+            *slice = self.grid.slice(at);
+        }
+        let Slice { mut first, mut last, .. } = *slice;
         if self.gate.is_over(first, now) {
             // Or of those that are not over.
             first = self.grid.next(clamp(now.saturating_sub(self.gate.lateness))).max(first);
@@ -119,7 +129,7 @@ impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K,
             let outcome =
                 self.add(table, place, (key.clone(), end), value.clone(), ahead.now, made);
             self.note(table, (hash, end), outcome, ahead.now, now_ms);
-            end = self.grid.next(end);
+            end = self.grid.following(end);
             hash = Element::<K, i64>::hash_of(table.key_groups(), ahead.key_hash, &end);
             place = table.place(hash);
         }
@@ -346,7 +356,7 @@ where
         let mut made = now.made.borrow_mut();
         panes.with(|state| {
             let table = state.table();
-            let mut places = [Ahead::default(); AHEAD];
+            let (mut places, mut slice) = ([Ahead::default(); AHEAD], Slice::NONE);
             let mut records = batch.drain(..);
             loop {
                 let ahead = &records.as_slice()[..records.as_slice().len().min(AHEAD)];
@@ -354,7 +364,7 @@ where
                     break;
                 }
                 for (place, record) in places.iter_mut().zip(ahead) {
-                    *place = self.ahead(at_now, table, record);
+                    *place = self.ahead(at_now, table, record, &mut slice);
                 }
                 let count = ahead.len();
                 for (ahead, record) in places[..count].iter().zip(records.by_ref()) {
