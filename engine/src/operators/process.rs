@@ -138,11 +138,13 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
             sides: sides.into_iter().map(|(_, flush)| flush).collect(),
             made: RefCell::default(),
             acting_on: None,
+            is_draining: false,
             now_ms: 0,
             waking_ms: None,
         };
         move |frontiers| {
             operator.now_ms = run.now_ms();
+            operator.is_draining = run.control().has_drained();
             input.for_each(|capability, batch| {
                 let epoch = capability.time().tick.epoch();
                 if operator.states.may_apply(epoch, operator.stash.first()) {
@@ -195,6 +197,9 @@ struct Operator<D, R: 'static, W> {
     watermark: EventTime,
     /// What is due and not all done.
     acting_on: Option<Due>,
+    /// Sources end one after the other: the frontier of those that are left is no watermark, for who
+    /// goes on from the last checkpoint reads on in all of them.
+    is_draining: bool,
     output: Output<R>,
     sides: Vec<Box<dyn Flush>>,
     made: RefCell<Vec<R>>,
@@ -258,7 +263,9 @@ impl<D: 'static, R: 'static, W: Work<D, R>> Operator<D, R, W> {
             }
             let begun = self.acting_on;
             let due = if self.stash.first().is_none() {
-                let next = clock.due(frontier, self.states.is_last_epoch());
+                let is_told = !self.is_draining || frontier.is_empty();
+                let next = is_told.then(|| clock.due(frontier, self.states.is_last_epoch()));
+                let next = next.flatten();
                 begun.filter(|_| next != Some(Due::End)).or(next)
             } else {
                 // What is stashed came after the watermark that is acted on.

@@ -1,17 +1,23 @@
 //! When windows fire beside their ends, and what a checkpoint has of it: by the time of day, for late records
-//! together, and many at once while epochs end.
+//! together, many at once while epochs end, and all of them when a job is drained.
+
+#![expect(clippy::disallowed_methods, reason = "asks from another thread")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use highwater::checkpoint::store::Location;
+use highwater::checkpoint::run::{Elsewhere, Restore};
+use highwater::checkpoint::savepoint::request::{self, Patience};
+use highwater::checkpoint::store::{BlobStore, Location};
+use highwater::job::Outcome;
 use highwater::prelude::*;
 use highwater::testing::{CollectSink, Random, VecSource};
-use highwater::window::{Trigger, Tumbling};
+use highwater::window::{Sliding, Trigger, Tumbling};
 
 use super::trickle::Trickle;
+use super::waiting::{block_on, until};
 use super::windows::{
-    How, Kind, LATE, Numbers, Record, Row, WAIT, at, in_order, job, model, ms, row, windows,
+    How, Kind, LATE, Numbers, Record, Row, WAIT, at, in_order, input, job, model, ms, row, windows,
 };
 
 /// When it fires early is a matter of the clock. That it does is not: the third record waits for it.
@@ -102,4 +108,63 @@ fn regression_windows_that_fire_while_an_epoch_ends_fire_once() {
         found.windows(2).find(|two| two[0].key == two[1].key && two[0].window == two[1].window);
     assert_eq!(twice, None, "said twice");
     assert!(found == right, "{} windows of {}", found.len(), right.len());
+}
+
+/// A job that is drained says what its windows have come to, and who starts from the savepoint says the
+/// rest: each record is in each of its windows once, before or after, and none is late.
+#[test]
+fn regression_a_job_that_was_drained_goes_on_from_its_savepoint_with_what_is_left() {
+    let patience = Patience { taken_up: ms(60_000), answered: ms(120_000) };
+    for (number, (size, slide)) in [(70, 70), (90, 30)].into_iter().enumerate() {
+        let records = input(number as u64, 900, 3, 5);
+        let (store, name) = (Location::memory(), "drained".parse().unwrap());
+        let open = Arc::new(AtomicUsize::new(150));
+        let read = Arc::clone(&open);
+        let source = Trickle::paced(VecSource::splits(records.clone()), move |_, at| {
+            Ok(read.load(Ordering::Relaxed).saturating_sub(at).min(10))
+        });
+        let source = source.with_watermarks(Watermarks::bounded(ms(40), at));
+        let run = move |job: Job, collected: &CollectSink<Row>, seen: &Arc<AtomicU64>| {
+            let (source, sink, seen) = (source.clone(), collected.clone(), Arc::clone(seen));
+            let job = job.checkpoint_interval(ms(2)).request_interval(ms(2));
+            job.execute(move |flow| {
+                let seen = Arc::clone(&seen);
+                let records = flow.source("records", source.clone()).inspect(move |_| {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                });
+                let windows = records.key_by(|record| record.0);
+                let windows = windows.window(Sliding::of(ms(size), ms(slide)), at);
+                windows.aggregate("windows", Numbers).sink("rows", sink.clone());
+            })
+        };
+        let (before, seen) = (CollectSink::new(), Arc::new(AtomicU64::new(0)));
+        let first = job(2).checkpoint_store(store.clone());
+        let running = {
+            let (run, before, seen) = (run.clone(), before.clone(), Arc::clone(&seen));
+            std::thread::spawn(move || run(first, &before, &seen))
+        };
+        until("everything that may be is read", || seen.load(Ordering::Relaxed) == 450);
+        let jobs = BlobStore::new(store.clone(), "windows");
+        block_on(request::request_drain(&jobs, Some(&name), patience)).unwrap();
+        assert_eq!(running.join().unwrap().unwrap().outcome, Outcome::Drained);
+        let of_first: Vec<Vec<Record>> =
+            records.iter().map(|split| split[..150.min(split.len())].to_vec()).collect();
+        let kind = Kind::Sliding(size, slide, 0);
+        let mut fired = before.records();
+        fired.sort();
+        assert_eq!(fired, model(kind, &of_first), "a drain fires everything");
+
+        open.store(usize::MAX, Ordering::Relaxed);
+        let after = CollectSink::new();
+        let from = Restore::From(Elsewhere::savepoint(&jobs, &name));
+        let second = Job::new("goes-on").quiet().workers(3).checkpoint_store(store).restore(from);
+        let summary = run(second, &after, &seen).unwrap();
+        assert_eq!(summary.outcome, Outcome::Finished);
+        assert!(summary.late.is_empty(), "{:?}", summary.late);
+        let rest: Vec<Vec<Record>> =
+            records.iter().map(|split| split[150.min(split.len())..].to_vec()).collect();
+        let mut fired = after.records();
+        fired.sort();
+        assert_eq!(fired, model(kind, &rest), "what is left, and nothing of what was said");
+    }
 }
