@@ -24,6 +24,7 @@
 #![expect(clippy::disallowed_methods, reason = "waits for another process, and kills it")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the figures are for people
 
+mod disk;
 mod program;
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +33,8 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use disk::{Disk, Places, Struck, names};
 
 /// Longest that a run of the job may take which is not killed.
 const RUN_MAX: Duration = Duration::from_secs(600);
@@ -219,11 +222,6 @@ impl Expected {
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-}
-
 /// The program to kill.
 fn wordcount() -> Command {
     match std::env::var("CRASH_WORDCOUNT") {
@@ -236,23 +234,14 @@ fn wordcount() -> Command {
 struct Round {
     directory: PathBuf,
     input: PathBuf,
-}
-
-/// What the disk says after a kill.
-#[derive(Debug, Default)]
-struct Disk {
-    generation: u64,
-    newest: u64,
-    has_interval: bool,
-    /// The newest run has completed a checkpoint of its own.
-    newest_run_completed: bool,
-    /// Part files that the newest checkpoint has and that are still hidden.
-    uncommitted: usize,
+    places: Places,
 }
 
 impl Round {
-    fn checkpoints(&self) -> PathBuf {
-        self.directory.join("checkpoints/wordcount/checkpoints")
+    fn new(directory: PathBuf, input: PathBuf) -> Round {
+        let job = directory.join("checkpoints/wordcount");
+        let outputs = BTreeMap::from([("counts".to_owned(), directory.join("output"))]);
+        Round { directory, input, places: Places { job, outputs } }
     }
 
     fn output(&self) -> PathBuf {
@@ -274,42 +263,6 @@ impl Round {
             .stderr(log.unwrap())
             .spawn()
             .unwrap()
-    }
-
-    fn generations(&self) -> u64 {
-        let names = names(&self.directory.join("checkpoints/wordcount/generations"));
-        names.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0)
-    }
-
-    fn newest(&self) -> u64 {
-        let ids = names(&self.checkpoints()).into_iter().filter_map(|name| name.parse().ok());
-        let whole = |id: &u64| self.checkpoints().join(format!("{id:010}/metadata.json")).exists();
-        ids.filter(whole).max().unwrap_or(0)
-    }
-
-    fn disk(&self) -> Disk {
-        let mut disk = Disk { generation: self.generations(), ..Disk::default() };
-        let mut all: BTreeMap<u64, serde_json::Value> = BTreeMap::new();
-        for name in names(&self.checkpoints()) {
-            let path = self.checkpoints().join(&name).join("metadata.json");
-            // A folder whose metadata was deleted, or is still being written, holds no checkpoint.
-            if let Ok(text) = fs::read(path) {
-                let metadata = serde_json::from_slice(&text).expect("a checkpoint is whole");
-                all.insert(name.parse().unwrap(), metadata);
-            }
-        }
-        disk.has_interval = all.values().any(|metadata| metadata["epoch"] != 0);
-        let Some((id, newest)) = all.last_key_value() else { return disk };
-        disk.newest = *id;
-        disk.newest_run_completed =
-            newest["generation"] == disk.generation && newest["origin"].is_string();
-        for operator in newest["operators"].as_array().unwrap() {
-            for part in operator["committables"].as_array().into_iter().flatten() {
-                let hidden = self.output().join(part["hidden"].as_str().unwrap());
-                disk.uncommitted += usize::from(hidden.exists());
-            }
-        }
-        disk
     }
 
     fn log_tail(&self) -> String {
@@ -346,18 +299,19 @@ enum Aim {
 /// Kills at the aim; says how the process ended if it did so before.
 fn kill_at(round: &Round, child: &mut Child, aim: Aim) -> Option<ExitStatus> {
     let started = Instant::now();
-    let (generation, newest) = (round.generations(), round.newest());
+    let places = &round.places;
+    let (generation, newest) = (places.generations(), places.newest());
     let mut reached: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
         }
-        let is_begun = || round.generations() > generation && round.newest() > newest;
+        let is_begun = || places.generations() > generation && places.newest() > newest;
         let (is_reached, after) = match aim {
             Aim::First { after } | Aim::Recovery { copied: true, after } => (is_begun(), after),
-            Aim::Recovery { copied: false, after } => (round.generations() > generation, after),
+            Aim::Recovery { copied: false, after } => (places.generations() > generation, after),
             // The first is the copy of what was restored.
-            Aim::Commit { after } => (round.newest() > newest + 1, after),
+            Aim::Commit { after } => (places.newest() > newest + 1, after),
             Aim::Start { after } | Aim::Random { after } => (true, after),
         };
         if is_reached && reached.is_none() {
@@ -391,56 +345,36 @@ fn wait(round: &Round, child: &mut Child, case: &str) {
     assert!(status.success(), "{case}: {status}; {}", round.log_tail());
 }
 
-/// Kills, by where they struck.
+/// Kills, by where they struck and at how many workers.
 #[derive(Default)]
 struct Kills {
-    first: u64,
-    recovery: u64,
-    before_claim: u64,
-    commit: u64,
-    other: u64,
+    struck: Struck,
     by_workers: BTreeMap<u64, u64>,
 }
 
 impl std::fmt::Display for Kills {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Kills { first, recovery, before_claim, commit, other, by_workers } = self;
+        let Struck { first, recovery, before_claim, commit, other } = self.struck;
         write!(
             f,
             "{} kills ({first} in the first checkpoint, {recovery} in recovery, {before_claim} of \
-             these before the claim, {commit} in a commit, {other} elsewhere; by workers \
-             {by_workers:?})",
-            self.total()
+             these before the claim, {commit} in a commit, {other} elsewhere; by workers {:?})",
+            self.struck.total(),
+            self.by_workers
         )
     }
 }
 
 impl Kills {
-    fn total(&self) -> u64 {
-        self.first + self.recovery + self.commit + self.other
-    }
-
     /// Whether each phase was hit and the number is reached. Aiming is not hitting: the phases may
     /// take more kills than were asked for.
     fn are_enough(&self, kills_min: u64) -> bool {
-        self.total() >= kills_min && (self.all_phases() || self.total() >= kills_min * 8)
+        let total = self.struck.total();
+        total >= kills_min && (self.all_phases() || total >= kills_min * 8)
     }
 
     fn all_phases(&self) -> bool {
-        self.first > 0 && self.recovery > 0 && self.commit > 0
-    }
-
-    fn struck(&mut self, before: &Disk, after: &Disk) {
-        if after.uncommitted > 0 && after.newest_run_completed {
-            self.commit += 1;
-        } else if !after.has_interval {
-            self.first += 1;
-        } else if !after.newest_run_completed || before.generation == after.generation {
-            self.recovery += 1;
-            self.before_claim += u64::from(before.generation == after.generation);
-        } else {
-            self.other += 1;
-        }
+        self.struck.first > 0 && self.struck.recovery > 0 && self.struck.commit > 0
     }
 }
 
@@ -475,8 +409,7 @@ fn each_word_is_counted_exactly_once_whenever_the_process_is_killed() {
     let (mut kills, mut rounds, mut rows, mut starts) = (Kills::default(), 0, 0, 0);
     let mut last = Duration::ZERO;
     while rounds == 0 || !kills.are_enough(kills_min) {
-        let round =
-            Round { directory: directory.path().join(rounds.to_string()), input: input.clone() };
+        let round = Round::new(directory.path().join(rounds.to_string()), input.clone());
         fs::create_dir(&round.directory).unwrap();
         let mut before = Disk::default();
         for kill in 0.. {
@@ -502,9 +435,9 @@ fn each_word_is_counted_exactly_once_whenever_the_process_is_killed() {
                 break;
             }
             *kills.by_workers.entry(workers).or_default() += 1;
-            let after = round.disk();
+            let after = round.places.look();
             assert!(after.newest >= before.newest, "{case}: {after:?} after {before:?}");
-            kills.struck(&before, &after);
+            kills.struck.count(&before, &after);
             before = after;
         }
         let case = format!("{case}, round {rounds}");

@@ -12,7 +12,9 @@
 //!   epoch in which the state has changed for it.
 //! * **W2** Their event time is the watermark that was acted on: downstream nothing that this operator
 //!   says is late.
-//! * **W3** No watermark is acted on while there is a stash: what is in it came before.
+//! * **W3** Nobody begins to act on a watermark while there is a stash: what is in it came before. Who
+//!   has begun goes on, whatever is stashed meanwhile, so that a checkpoint has all of it or nothing;
+//!   unless the state says how far it has come.
 
 use highwater_checkpoint::{Epoch, EventTime, Moment, Tick};
 use timely::dataflow::operators::Capability;

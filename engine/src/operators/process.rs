@@ -51,8 +51,23 @@ pub(crate) trait Work<D, R> {
     }
 
     /// Does some of what is due; returns whether there is more of it.
+    ///
+    /// What has more is called again until it has not: in the same epoch, unless it
+    /// [is resumable](Work::is_resumable), and with a later watermark only then, or at the end.
     fn due(&mut self, now: &Now<'_, R>, due: Due) -> bool {
         let _ = (now, due);
+        false
+    }
+
+    /// Whether an epoch may end when some of what is due is done: the rest, and how far the watermark
+    /// has come, is in its states.
+    fn is_resumable(&self) -> bool {
+        false
+    }
+
+    /// Whether at the end of the input everything is done that was due then, and what is left has come
+    /// of that.
+    fn is_past_the_end(&self) -> bool {
         false
     }
 
@@ -122,11 +137,14 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
             output: Output::from(output),
             sides: sides.into_iter().map(|(_, flush)| flush).collect(),
             made: RefCell::default(),
+            acting_on: None,
+            is_draining: false,
             now_ms: 0,
             waking_ms: None,
         };
         move |frontiers| {
             operator.now_ms = run.now_ms();
+            operator.is_draining = run.control().has_drained();
             input.for_each(|capability, batch| {
                 let epoch = capability.time().tick.epoch();
                 if operator.states.may_apply(epoch, operator.stash.first()) {
@@ -143,6 +161,13 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
             match operator.advance(frontiers[0].frontier()) {
                 Ok(again) => reschedule(&activator, again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
+            }
+            if run.control().is_stopping() && operator.work.is_past_the_end() {
+                run.control().fail(Error::Invalid(format!(
+                    "operator {uid:?} was stopped while timers that fire at the end of the input set \
+                     others: nothing of that is committed, and the job goes on from the checkpoint \
+                     before; let its function set no timer when the watermark is EventTime::MAX"
+                )));
             }
             operator.by_time_of_day(&activator);
             !operator.states.is_done() && !run.control().is_over()
@@ -170,6 +195,11 @@ struct Operator<D, R: 'static, W> {
     /// None if nothing is to be done when time passes.
     clock: Option<EventClock>,
     watermark: EventTime,
+    /// What is due and not all done.
+    acting_on: Option<Due>,
+    /// Sources end one after the other: the frontier of those that are left is no watermark, for who
+    /// goes on from the last checkpoint reads on in all of them.
+    is_draining: bool,
     output: Output<R>,
     sides: Vec<Box<dyn Flush>>,
     made: RefCell<Vec<R>>,
@@ -200,43 +230,65 @@ impl<D: 'static, R: 'static, W: Work<D, R>> Operator<D, R, W> {
                     side.flush(|| capability);
                 }
             }
-            if self.event_time(frontier) {
-                // The epoch ends when everything that is due in it is said.
+            let has_more = self.event_time(frontier);
+            // What is said at the end is in the last epoch.
+            if !has_more || self.work.is_resumable() && self.acting_on != Some(Due::End) {
+                let closed = self.states.advance(frontier_epoch(frontier), self.stash.first());
+                if !has_more && closed == Closed::No {
+                    return self.states.work();
+                }
+            }
+            if has_more {
+                // Others have their turn.
                 self.states.work()?;
                 return Ok(Again::Now);
-            }
-            let closed = self.states.advance(frontier_epoch(frontier), self.stash.first());
-            if closed == Closed::No {
-                return self.states.work();
             }
         }
     }
 
     /// Does what is due by event time; returns whether there is more of it.
     fn event_time(&mut self, frontier: AntichainRef<'_, Moment>) -> bool {
-        let Some(clock) = self.clock.as_mut().filter(|clock| !clock.is_over()) else {
-            if self.stash.first().is_none() {
-                let least = frontier.iter().map(|moment| moment.event).min();
-                self.watermark = self.watermark.max(least.unwrap_or(EventTime::MAX));
+        loop {
+            let Some(clock) = self.clock.as_mut().filter(|clock| !clock.is_over()) else {
+                if self.stash.first().is_none() {
+                    let least = frontier.iter().map(|moment| moment.event).min();
+                    self.watermark = self.watermark.max(least.unwrap_or(EventTime::MAX));
+                }
+                return false;
+            };
+            clock.follow(frontier, self.states.running());
+            if self.states.is_full() {
+                // There is room when a seal has ended, and before that the epoch does not end.
+                return false;
             }
-            return false;
-        };
-        clock.follow(frontier, self.states.running());
-        if self.stash.first().is_some() || self.states.is_full() {
-            return false;
-        }
-        let Some(due) = clock.due(frontier, self.states.is_last_epoch()) else { return false };
-        self.watermark = due.watermark();
-        let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
-        let has_more = self.work.due(&now, due);
-        send(&mut self.output, &mut self.made, clock.capability(0));
-        for (at, side) in self.sides.iter_mut().enumerate() {
-            side.flush(|| clock.capability(at + 1).clone());
-        }
-        if !has_more {
+            let begun = self.acting_on;
+            let due = if self.stash.first().is_none() {
+                let is_told = !self.is_draining || frontier.is_empty();
+                let next = is_told.then(|| clock.due(frontier, self.states.is_last_epoch()));
+                let next = next.flatten();
+                begun.filter(|_| next != Some(Due::End)).or(next)
+            } else {
+                // What is stashed came after the watermark that is acted on.
+                begun
+            };
+            let Some(due) = due else { return false };
+            self.watermark = due.watermark();
+            let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
+            let has_more = self.work.due(&now, due);
+            send(&mut self.output, &mut self.made, clock.capability(0));
+            for (at, side) in self.sides.iter_mut().enumerate() {
+                side.flush(|| clock.capability(at + 1).clone());
+            }
+            self.acting_on = has_more.then_some(due);
+            if has_more {
+                return true;
+            }
             clock.acted(due);
+            if begun.is_none() {
+                return false;
+            }
+            // The watermark may have moved on meanwhile.
         }
-        has_more
     }
 
     /// Does what is due by the time of day, and comes again for the rest.
@@ -247,7 +299,12 @@ impl<D: 'static, R: 'static, W: Work<D, R>> Operator<D, R, W> {
             && !self.states.is_full()
         {
             let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
-            let due_ms = self.work.time_of_day(&now);
+            let mut due_ms = self.work.time_of_day(&now);
+            // A checkpoint is to have all of it or nothing, and what is running may end before the
+            // operator is scheduled again.
+            while !self.work.is_resumable() && due_ms.is_some_and(|due| due <= self.now_ms) {
+                due_ms = self.work.time_of_day(&now);
+            }
             send(&mut self.output, &mut self.made, clock.capability(0));
             for (at, side) in self.sides.iter_mut().enumerate() {
                 side.flush(|| clock.capability(at + 1).clone());

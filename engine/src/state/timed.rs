@@ -80,7 +80,7 @@ where
     let mut states = TimedStates { states, timers: None, alarms: None, acted_on: None };
     let process = setup(&mut states);
     let TimedStates { timers, alarms, acted_on, .. } = states;
-    TimedWork { process, timers, alarms, acted_on, end: None }
+    TimedWork { process, timers, alarms, acted_on, left_at_end: None }
 }
 
 /// A function with timers.
@@ -89,8 +89,8 @@ pub(crate) struct TimedWork<P, K, T> {
     timers: Option<Kept<K, T>>,
     alarms: Option<Kept<K, T>>,
     acted_on: Option<EventTime>,
-    /// The last timer that was set when the input ended.
-    end: Option<EventTime>,
+    /// Once the input has ended: how many of the timers that were set then are left, at most.
+    left_at_end: Option<u64>,
 }
 
 impl<K, V, T, R, P> Work<(K, V), R> for TimedWork<P, K, T>
@@ -115,23 +115,31 @@ where
 
     fn due(&mut self, now: &Now<'_, R>, due: Due) -> bool {
         let Some(timers) = &self.timers else { return false };
-        let until = match due {
-            Due::Until(at) if at < EventTime::MAX => at,
-            // What is set meanwhile for later than that would never come to an end.
-            Due::Until(_) | Due::End => {
-                let latest = || timers.with(|state| state.timers().latest());
-                *self.end.get_or_insert_with(|| latest().unwrap_or(EventTime::MIN))
+        match due {
+            // Now, for an epoch may end before all of them have fired: who comes after its checkpoint
+            // is to take the same records for late.
+            Due::Until(at) => timers.with(|state| state.set_watermark(at)),
+            // Not at the end: who drains a job and starts it again goes on from where it was.
+            Due::End => {
+                let left = || timers.with(|state| state.timers().count());
+                self.left_at_end.get_or_insert_with(left);
             }
-        };
-        let process = &mut self.process;
-        let has_more = fire(timers, until, |key, tag, at| {
-            process(&Context::new(key, stable_hash(key), now), Event::Timer { tag, at });
-        });
-        if !has_more && let Due::Until(at) = due {
-            // Not the end: who drains a job and starts it again goes on from where it was.
-            timers.with(|state| state.set_watermark(at));
         }
-        has_more
+        let (process, left_at_end) = (&mut self.process, &mut self.left_at_end);
+        fire(timers, due.watermark(), |key, tag, at| {
+            process(&Context::new(key, stable_hash(key), now), Event::Timer { tag, at });
+            if let Some(left) = left_at_end {
+                *left = left.saturating_sub(1);
+            }
+        })
+    }
+
+    fn is_resumable(&self) -> bool {
+        true
+    }
+
+    fn is_past_the_end(&self) -> bool {
+        self.left_at_end == Some(0) && self.timers.as_ref().is_some_and(has_timers)
     }
 
     fn time_of_day(&mut self, now: &Now<'_, R>) -> Option<u64> {
@@ -144,6 +152,10 @@ where
         });
         alarms.with(|state| state.timers().next_due()).map(to_ms)
     }
+}
+
+fn has_timers<K: Key, T: Data + Hash + Eq + Clone>(timers: &Kept<K, T>) -> bool {
+    timers.with(|state| state.timers().count() > 0)
 }
 
 /// Fires some timers that are due at `until`; returns whether there are more of them.

@@ -42,8 +42,14 @@ type Kept<K, T> = Slot<KeyedTimers<Moment, K, T, Bincode>>;
 /// on or the operator is scheduled again, after those that were due before. A timer that has fired is
 /// gone. They are in checkpoints like any state.
 ///
-/// When the input ends, all timers that are set fire; those that are set meanwhile fire too, unless they
-/// are later than all that were set when the input ended: so a timer that sets itself again ends.
+/// When the input ends, the watermark is [`EventTime::MAX`]: all timers that are set fire, and those that are
+/// set meanwhile. A function that sets one each time that one fires therefore has to end that: when
+/// the watermark is `EventTime::MAX`, nothing but timers will follow. If it does not, the job does not end
+/// but by being stopped: then it fails, its last checkpoint being one from before the end.
+///
+/// A function that sets a timer each time to what has passed gets no further in event time. It holds up
+/// neither checkpoints nor a stop: between some firings other operators have their turn, and epochs
+/// end.
 pub struct EventTimers<K, T>(pub(super) Kept<K, T>);
 
 /// Timers by the time of day, in milliseconds since the Unix epoch: for each key and tag at most one is

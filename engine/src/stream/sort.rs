@@ -65,9 +65,12 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
                 Event::Record(value) => {
                     let at = time_of(&value);
                     if at < ctx.watermark() {
-                        late.dropped(1);
-                        if let Some(to_late) = &to_late {
-                            to_late.emit((ctx.key().clone(), value));
+                        match &to_late {
+                            Some(to_late) => {
+                                late.sent_aside(1);
+                                to_late.emit((ctx.key().clone(), value));
+                            }
+                            None => late.dropped(1),
                         }
                         return;
                     }

@@ -3,12 +3,10 @@
 //!
 //! The oracle counts the input in plain loops.
 
-#![expect(clippy::disallowed_methods, reason = "waits for a time of day")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
@@ -21,15 +19,15 @@ use highwater::{AsyncOptions, BoxError, Summary};
 use super::trickle::Trickle;
 
 /// A key and an event time.
-type Record = (u64, i64);
+pub(crate) type Record = (u64, i64);
 
 /// Yields a few records of each split at a time, and then pauses.
-fn trickle(splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
+pub(crate) fn trickle(splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
     Trickle::new(VecSource::splits(splits.to_vec()), few)
 }
 
 /// As [`trickle`]; the split `idle`, which has no records, stays open for ever.
-fn trickle_beside(idle: usize, splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
+pub(crate) fn trickle_beside(idle: usize, splits: &[Vec<Record>], few: usize) -> Trickle<Record> {
     let records = VecSource::splits(splits.to_vec());
     Trickle::paced(records, move |split, _| Ok(if split == idle { 0 } else { few }))
 }
@@ -278,76 +276,6 @@ fn a_split_that_runs_ahead_waits() {
     // What is read at once and what is on its way come on top.
     let most = ahead.load(Ordering::Relaxed);
     assert!(most < 3_000, "{most} ms ahead");
-}
-
-#[test]
-fn a_timer_that_sets_itself_again_ends_with_the_input() {
-    let ticks = CollectSink::<i64>::new();
-    let sink = ticks.clone();
-    let records: Vec<Record> = vec![(1, 0), (1, 95)];
-    Job::new("again")
-        .quiet()
-        .run(move |flow| {
-            let by_time = Watermarks::ascending(|(_, at): &Record| EventTime(*at));
-            let source = VecSource::new(records.clone()).with_watermarks(by_time);
-            let ticks = flow.source("records", source).keyed().process_timed("tick", |state| {
-                let timers = state.event_timers();
-                move |ctx, event| match event {
-                    Event::Record(at) => {
-                        timers.set(ctx, true, EventTime(at + 50));
-                        timers.set(ctx, false, EventTime(10));
-                    }
-                    Event::Timer { tag: false, at } => {
-                        ctx.emit(at.0);
-                        timers.set(ctx, false, EventTime(at.0 + 10));
-                    }
-                    _ => ctx.emit(-1),
-                }
-            });
-            ticks.sink("ticks", sink.clone());
-        })
-        .unwrap();
-    let found = ticks.records();
-    let every_ten: Vec<i64> = found.iter().copied().filter(|at| *at > 0).collect();
-    // The last timer that was set when the input ended is that of 145.
-    assert_eq!(every_ten, (1..=14).map(|n| n * 10).collect::<Vec<_>>());
-    assert_eq!(found.iter().filter(|at| **at < 0).count(), 1);
-}
-
-#[test]
-fn an_alarm_rings_at_its_time_of_day() {
-    let rung = CollectSink::<(u64, u64)>::new();
-    let sink = rung.clone();
-    let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    let began = Instant::now();
-    // An input that goes on, idle, until the alarm has rung.
-    let source = trickle_beside(1, &[vec![(5, 0)], Vec::new()], 1);
-    Job::new("alarm")
-        .quiet()
-        .workers(2)
-        .run(move |flow| {
-            let run = Arc::clone(flow.checkpoints().run());
-            let rung =
-                flow.source("records", source.clone()).keyed().process_timed("ring", |state| {
-                    let alarms = state.alarms();
-                    move |ctx, event| match event {
-                        Event::Record(_) => {
-                            alarms.set(ctx, (), ctx.processing_time_ms() + 10_000);
-                            alarms.set(ctx, (), ctx.processing_time_ms() + 50);
-                        }
-                        Event::Alarm { at_ms, .. } => {
-                            ctx.emit((*ctx.key(), at_ms));
-                            run.control().request_stop();
-                        }
-                        Event::Timer { .. } => unreachable!("none is set"),
-                    }
-                });
-            rung.sink("rung", sink.clone());
-        })
-        .unwrap();
-    let rung = rung.records();
-    assert_eq!(rung.len(), 1);
-    assert!(rung[0].1 <= now_ms() && began.elapsed() >= Duration::from_millis(50), "{rung:?}");
 }
 
 fn refused(build: impl for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static) -> String {

@@ -452,3 +452,21 @@ fn bounds_and_windows_that_cannot_be_are_refused_with_both_values() {
     });
     assert!(text.contains("size of 1s") && text.contains("slide of 2s"), "{text}");
 }
+
+#[test]
+fn a_time_to_live_of_nothing_is_refused() {
+    for too_short in [Duration::ZERO, Duration::from_micros(999)] {
+        let outcome = Job::new("bad").quiet().workers(2).run(move |flow| {
+            let source = || VecSource::new(Vec::<Record>::new());
+            let lefts = flow.source("lefts", source()).key_by(|record| record.key);
+            let rights = flow.source("rights", source()).key_by(|record| record.key);
+            let join = lefts.connect(rights).unbounded_join("brief").time_to_live(too_short);
+            join.left(|_, _, _| ()).for_each(drop);
+        });
+        let error = outcome.expect_err("it must not run");
+        assert_eq!(error.kind(), highwater::checkpoint::ErrorKind::Invalid);
+        let says =
+            format!("join \"brief\" has a time to live of {too_short:?}: it must be at least 1ms");
+        assert!(error.to_string().contains(&says), "{error}");
+    }
+}

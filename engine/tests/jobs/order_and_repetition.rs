@@ -16,6 +16,8 @@ use highwater::state::Context;
 use highwater::stream::Arrival;
 use highwater::testing::{CollectSink, Random, VecSource};
 
+use super::windows::{WAIT, Waiting, at};
+
 /// A key, an event time and a number.
 type Record = (u8, i64, u64);
 
@@ -130,6 +132,40 @@ fn each_key_comes_in_the_order_of_its_times() {
         assert!(sorted.is_sorted_by_key(|r| r.1), "{workers:?}");
         assert_eq!(sorted.len(), 6_000, "{workers:?}");
     }
+}
+
+/// The first two waits are over when what is below their times has come out.
+#[test]
+fn a_record_that_is_late_by_a_millisecond_is_not_sorted_but_goes_aside_and_is_counted() {
+    let steps = [
+        (1, 10, 0),
+        (1, 30, 1),
+        (1, WAIT, 1),
+        (1, 30, 2),
+        (1, 29, 3),
+        (2, 40, 4),
+        (1, WAIT, 3),
+        (1, 39, 5),
+        (1, 41, 6),
+    ];
+    let passed = Arc::new(AtomicU64::new(0));
+    let source = Waiting { source: VecSource::new(steps), results: Arc::clone(&passed) };
+    let source = source.with_watermarks(Watermarks::ascending(at));
+    let (sorted, late) = (CollectSink::new(), CollectSink::new());
+    let (to_sorted, to_late) = (sorted.clone(), late.clone());
+    let summary = Job::new("late").quiet().execute(move |flow| {
+        let (passed, records) = (Arc::clone(&passed), flow.source("records", source.clone()));
+        let (sorted, late) = records.key_by(|_| ()).sort_by_event_time_with_late("order", at);
+        let sorted = sorted.map(|((), record)| record.2).inspect(move |_| {
+            passed.fetch_add(1, Ordering::Relaxed);
+        });
+        sorted.sink("sorted", to_sorted.clone());
+        late.map(|((), record)| record.2).sink("late", to_late.clone());
+    });
+    let counts = summary.unwrap().late["order"];
+    assert_eq!(sorted.records(), [0, 1, 2, 4, 6]);
+    assert_eq!(late.records(), [3, 5], "of the time of the watermark is not late");
+    assert_eq!((counts.taken, counts.dropped, counts.sent_aside), (0, 0, 2));
 }
 
 #[test]

@@ -24,10 +24,10 @@ use proptest::prelude::*;
 use super::trickle::Trickle;
 
 /// A key, a time and a number of its own.
-type Record = (u64, i64, u64);
-type Row = Windowed<u64, Vec<u64>>;
+pub(crate) type Record = (u64, i64, u64);
+pub(crate) type Row = Windowed<u64, Vec<u64>>;
 
-const fn ms(ms: u64) -> Duration {
+pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -35,7 +35,7 @@ const fn ms(ms: u64) -> Duration {
 const DISORDER: i64 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Tumbling(u64, u64),
     Sliding(u64, u64, u64),
     Cumulating(u64, u64, u64),
@@ -45,14 +45,14 @@ enum Kind {
 
 /// What is kept: all numbers, merged where windows merge, or folded in each window alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum How {
+pub(crate) enum How {
     Aggregate,
     Fold,
     Process,
 }
 
 /// The numbers of the records.
-struct Numbers;
+pub(crate) struct Numbers;
 
 impl Aggregator for Numbers {
     type Input = Record;
@@ -76,16 +76,16 @@ impl MergeAggregator for Numbers {
     }
 }
 
-fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+pub(crate) fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
     items.sort();
     items
 }
 
-fn at((_, at, _): &Record) -> EventTime {
+pub(crate) fn at((_, at, _): &Record) -> EventTime {
     EventTime(*at)
 }
 
-fn windows(records: Stream<'_, Record>, kind: Kind, how: How) -> Stream<'_, Row> {
+pub(crate) fn windows(records: Stream<'_, Record>, kind: Kind, how: How) -> Stream<'_, Row> {
     let keyed = records.key_by(|record| record.0);
     macro_rules! by {
         ($assigner:expr) => {{
@@ -144,12 +144,12 @@ fn candidates(kind: Kind, from: i64, until: i64) -> Vec<(i64, i64)> {
     }
 }
 
-fn row(key: u64, (start, end): (i64, i64), value: Vec<u64>) -> Row {
+pub(crate) fn row(key: u64, (start, end): (i64, i64), value: Vec<u64>) -> Row {
     let window = Window { start: EventTime(start), end: EventTime(end) };
     Windowed { key, window, value: sorted(value) }
 }
 
-fn model(kind: Kind, splits: &[Vec<Record>]) -> Vec<Row> {
+pub(crate) fn model(kind: Kind, splits: &[Vec<Record>]) -> Vec<Row> {
     let mut by_key: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     splits.iter().flatten().for_each(|record| by_key.entry(record.0).or_default().push(*record));
     let mut rows = Vec::new();
@@ -173,7 +173,7 @@ fn model(kind: Kind, splits: &[Vec<Record>]) -> Vec<Row> {
     sorted(rows)
 }
 
-fn input(seed: u64, records: u64, splits: usize, keys: usize) -> Vec<Vec<Record>> {
+pub(crate) fn input(seed: u64, records: u64, splits: usize, keys: usize) -> Vec<Vec<Record>> {
     let mut random = Random::new(seed);
     let mut input = vec![Vec::new(); splits];
     let mut times: Vec<i64> = (0..splits).map(|_| -500 + random.below(200) as i64).collect();
@@ -196,7 +196,7 @@ fn source(
     source.with_watermarks(Watermarks::bounded(ms(DISORDER as u64), at))
 }
 
-fn job(workers: usize) -> Job {
+pub(crate) fn job(workers: usize) -> Job {
     Job::new("windows").quiet().workers(workers).restart_strategy(RestartStrategy::None)
 }
 
@@ -309,14 +309,14 @@ fn a_run_that_ends_at_any_time_is_gone_on_with_by_any_number_of_workers() {
 /// Yields its records one by one; one with a time of [`WAIT`] waits until as many results are there as
 /// its number says, and is no record.
 #[derive(Clone)]
-struct Waiting {
-    source: VecSource<Record>,
-    results: Arc<AtomicU64>,
+pub(crate) struct Waiting {
+    pub source: VecSource<Record>,
+    pub results: Arc<AtomicU64>,
 }
 
-const WAIT: i64 = i64::MIN;
+pub(crate) const WAIT: i64 = i64::MIN;
 
-struct WaitingReader {
+pub(crate) struct WaitingReader {
     reader: <VecSource<Record> as Source>::Reader,
     results: Arc<AtomicU64>,
     waits: Option<u64>,
@@ -369,7 +369,7 @@ impl SplitReader for WaitingReader {
 }
 
 /// Runs the steps on one worker; returns the rows in order, and the numbers of late records.
-fn in_order(
+pub(crate) fn in_order(
     steps: &[Record],
     build: impl for<'scope> Fn(
         KeyedStream<'scope, u64, Record>,
@@ -396,7 +396,7 @@ fn in_order(
 }
 
 /// 100 to 200 has fired when the late ones come.
-const LATE: [Record; 7] =
+pub(crate) const LATE: [Record; 7] =
     [(1, 150, 0), (1, 200, 1), (1, WAIT, 1), (1, 199, 2), (1, 100, 3), (1, 250, 4), (1, 320, 5)];
 
 #[test]

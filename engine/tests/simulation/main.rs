@@ -10,7 +10,8 @@
 //! beside the first, which may be suspended for long. The job goes on until it has finished. The
 //! output must then be what plain loops over the input say, each record once; one more run
 //! must find the job finished and its checkpoint whole; every error must have a cause; no task may
-//! be left, and no job may take for ever.
+//! be left, and no job may take for ever: neither may turns go by in which nothing reaches the store or a
+//! sink and no epoch ends, nor may one turn not end.
 //!
 //! The same seed gives the same log, to the last line. A failure prints the seed and how to see its
 //! log:
@@ -34,6 +35,7 @@ mod said;
 mod target;
 mod timed;
 mod toggle;
+mod watch;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,11 +64,15 @@ fn tried(seed: u64, prints: bool) -> Result<Told, String> {
     })
 }
 
-fn fail(seed: u64, complaint: &str) -> ! {
-    panic!(
-        "seed {seed}: {complaint}\n\nto see its log: SIMULATION_SEED={seed} cargo test -p highwater \
-         --test simulation -- --nocapture seeds"
+fn how_to_see(seed: u64) -> String {
+    format!(
+        "to see its log: SIMULATION_SEED={seed} cargo test -p highwater --test simulation -- \
+         --nocapture seeds"
     )
+}
+
+fn fail(seed: u64, complaint: &str) -> ! {
+    panic!("seed {seed}: {complaint}\n\n{}", how_to_see(seed))
 }
 
 #[test]
@@ -88,6 +94,7 @@ fn output_is_exactly_once_for_all_seeds() {
         sum.deaths += told.deaths;
         sum.fenced += told.fenced;
         sum.stopped += told.stopped;
+        sum.silence_max = sum.silence_max.max(told.silence_max);
         refused += u64::from(told.refused);
     }
     println!("{seeds} seeds, {refused} of them refused a damaged store: {sum:?}");

@@ -11,9 +11,14 @@ use super::fate::{Cut, Death, Fate, Rates};
 use super::job::{Shape, Targets};
 use super::oracle;
 use super::process::Process;
+use super::watch;
 
 /// Turns after which a job that has not finished never will: a hundred times what one needs.
 const TURNS_MAX: usize = 300_000;
+
+/// Turns without a line in the log after which none will come: who is suspended is for 5,000 turns at most,
+/// and a job that works is silent for some hundreds.
+const SILENCE_MAX: usize = 60_000;
 
 /// Processes after which nothing goes wrong any more, so that a simulation ends.
 const TROUBLED: usize = 6;
@@ -28,6 +33,8 @@ pub(crate) struct Told {
     pub deaths: usize,
     pub fenced: usize,
     pub stopped: usize,
+    /// Turns in a row in which nothing was logged, at most.
+    pub silence_max: usize,
     /// Half of an object was in the store, and the job has refused to start from it.
     pub refused: bool,
 }
@@ -47,6 +54,7 @@ struct World {
 
 /// Simulates `seed`; the error says what went wrong.
 pub(crate) fn simulate(seed: u64, prints: bool) -> Result<Told, String> {
+    watch::begin(seed);
     let (dice, log) = (Dice::new(seed), Log::new(prints));
     let (shape, targets) = (Shape::of(&dice), Targets::new());
     log.say(format_args!("{shape:?}"));
@@ -70,11 +78,21 @@ pub(crate) fn simulate(seed: u64, prints: bool) -> Result<Told, String> {
 impl World {
     fn run(&mut self) -> Result<(), String> {
         let overlaps = self.dice.percent(40);
+        let (mut lines, mut heard) = (0, 0);
         while !(self.told.refused || self.has_finished && self.processes.is_empty()) {
             self.told.turns += 1;
             if self.told.turns > TURNS_MAX {
                 return Err(format!("not finished after {TURNS_MAX} turns"));
             }
+            if self.log.digest().0 > lines {
+                (lines, heard) = (self.log.digest().0, self.told.turns);
+            }
+            let silence = self.told.turns - heard;
+            self.told.silence_max = self.told.silence_max.max(silence);
+            if silence > SILENCE_MAX {
+                return Err(format!("nothing has happened for {SILENCE_MAX} turns"));
+            }
+            watch::turn();
             let can_overlap = overlaps && self.processes.len() == 1 && !self.has_finished;
             if self.processes.is_empty() || (can_overlap && self.dice.below(400) == 0) {
                 self.start()?;
@@ -226,6 +244,7 @@ impl World {
             if process.is_over() {
                 break;
             }
+            watch::turn();
             process.turn(&self.dice);
         }
         match process.finish()? {

@@ -99,9 +99,9 @@ where
         self.table.remove(hash, key).map(|timer| EventTime(timer.at))
     }
 
-    /// When the last one is due.
-    pub fn latest(&self) -> Option<EventTime> {
-        self.table.iter().map(|(_, timer)| EventTime(timer.at)).max()
+    /// How many are set.
+    pub fn count(&self) -> u64 {
+        self.table.len()
     }
 
     /// When the next one is due, or earlier.
