@@ -99,7 +99,8 @@ fn joins(workers: usize, drift: Option<Duration>) -> Result<Vec<Kept>> {
     })?;
     let needed = |read: &dyn Fn(u64) -> bool, (first, end): (u64, u64), watermark: i64| {
         // A left record waits for right ones that are later, a right one for none that is.
-        let waits = |i: &u64| (i / 2) as i64 + if i % 2 == 0 { REACH_MS } else { 0 } >= watermark;
+        let waits =
+            |i: &u64| (i / 2) as i64 + if i.is_multiple_of(2) { REACH_MS } else { 0 } >= watermark;
         let waiting: Vec<u64> = (first..end).filter(|i| read(*i) && waits(i)).collect();
         // And a timer for each key.
         let keys: HashSet<u64> = waiting.iter().map(|i| i / 2).collect();

@@ -67,8 +67,8 @@ impl Bucket {
 impl Default for TimerQueue {
     fn default() -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(65).collect();
-        let (last, base, least, len, unannounced) = (0, 0, u64::MAX, 0, 0);
-        TimerQueue { last, row: Vec::new(), unannounced, base, buckets, least, len }
+        let (row, least) = (Vec::new(), u64::MAX);
+        TimerQueue { last: 0, row, unannounced: 0, base: 0, buckets, least, len: 0 }
     }
 }
 
