@@ -32,3 +32,34 @@ pub(crate) fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!("{}, {cores} cores", model.map_or("unknown processor", |(_, name)| name))
 }
+
+/// Lets [`peak_memory`] begin anew, from what is resident now; whether the system does that.
+pub(crate) fn reset_peak_memory() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+/// What was built of what: our version and commit, that of timely, that of the compiler.
+pub(crate) fn versions() -> String {
+    let lock = include_str!("../../Cargo.lock");
+    let timely = lock
+        .split("name = \"timely\"\nversion = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    format!(
+        "highwater {} ({}), timely {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        first_line("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+        timely.unwrap_or("of an unknown version"),
+        first_line("rustc", &["--version"])
+    )
+}
+
+fn first_line(program: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    text.lines().next().map_or_else(|| format!("{program} unknown"), String::from)
+}

@@ -10,8 +10,10 @@ mod checkpoints;
 mod kept;
 mod keyed_count;
 mod machine;
+mod nexmark;
 mod report;
 mod restore;
+mod rounds;
 mod slow_sink;
 mod timers;
 mod turns;
@@ -32,6 +34,8 @@ enum Suite {
     Checkpoints(checkpoints::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
+    /// The queries q0 to q22 of Nexmark; beside hand-written timely
+    Nexmark(nexmark::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
     Restore(restore::Args),
     /// A sink that takes little, under a source that could give much: peak memory
@@ -46,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
+        Suite::Nexmark(args) => nexmark::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
         Suite::Timers(args) => timers::run(&args),

@@ -1,0 +1,221 @@
+//! q4, q6, q9: who wins an auction, and at what price.
+
+use highwater::prelude::*;
+use highwater::state::Event as Arrived;
+use highwater::stream::{ConnectedEvent, Data};
+use serde::{Deserialize, Serialize};
+
+use super::super::event::{Auction, Bid, Event};
+use super::auctions_and_bids;
+
+/// An auction, as far as a query looks at it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Opened<A> {
+    at: EventTime,
+    expires: EventTime,
+    auction: A,
+}
+
+/// A bid, as far as a query looks at it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Offer<B> {
+    price: u64,
+    at: EventTime,
+    bid: B,
+}
+
+/// An auction of which not all bids have come.
+#[derive(Serialize, Deserialize)]
+struct Lot<A, B> {
+    opened: Option<Opened<A>>,
+    best: Option<Offer<B>>,
+    /// Bids that came before the auction: other workers' events are not in order with ours.
+    early: Vec<Offer<B>>,
+}
+
+impl<A, B> Lot<A, B> {
+    fn new() -> Self {
+        Lot { opened: None, best: None, early: Vec::new() }
+    }
+
+    /// Takes in the auction itself.
+    fn open(&mut self, opened: Opened<A>) {
+        self.opened = Some(opened);
+        for offer in std::mem::take(&mut self.early) {
+            self.offer(offer);
+        }
+    }
+
+    /// Takes in a bid. The dearest wins; of equal ones that which came first.
+    fn offer(&mut self, offer: Offer<B>) {
+        let Some(opened) = &self.opened else { return self.early.push(offer) };
+        let is_in_time = (opened.at..=opened.expires).contains(&offer.at);
+        let is_better = |best: &Offer<B>| {
+            offer.price > best.price || (offer.price == best.price && offer.at < best.at)
+        };
+        if is_in_time && self.best.as_ref().is_none_or(is_better) {
+            self.best = Some(offer);
+        }
+    }
+
+    /// When all bids have come, if the auction has. Of bids alone: when those are known to be in vain,
+    /// because the auction would have come.
+    fn is_over_at(&self) -> Option<EventTime> {
+        let last = match &self.opened {
+            Some(opened) => Some(opened.expires),
+            None => self.early.iter().map(|offer| offer.at).max(),
+        };
+        last.map(|last| EventTime(last.0 + 1))
+    }
+}
+
+/// The winning bid of each auction that has one, once the watermark has passed its expiry.
+///
+/// ```sql
+/// SELECT * FROM (
+///   SELECT *, ROW_NUMBER() OVER (PARTITION BY A.id ORDER BY B.price DESC, B.dateTime ASC) AS rownum
+///   FROM auction A, bid B WHERE A.id = B.auction AND B.dateTime BETWEEN A.dateTime AND A.expires)
+/// WHERE rownum <= 1
+/// ```
+fn winning_bids<'s, A: Data, B: Data>(
+    events: Stream<'s, Event>,
+    of_auction: fn(&Auction) -> A,
+    of_bid: fn(&Bid) -> B,
+) -> Stream<'s, (A, u64, B)> {
+    let (auctions, bids) = auctions_and_bids(events);
+    let auctions = auctions.map(move |auction| {
+        let Auction { id, date_time: at, expires, .. } = auction;
+        (id, Opened { at, expires, auction: of_auction(&auction) })
+    });
+    let bids = bids.map(move |bid| {
+        (bid.auction, Offer { price: bid.price, at: bid.date_time, bid: of_bid(&bid) })
+    });
+    auctions.keyed().connect(bids.keyed()).process_timed("winning-bids", |state| {
+        let lots = state.value::<Lot<A, B>>("lots");
+        let over = state.event_timers();
+        move |ctx, event| match event {
+            ConnectedEvent::Left(opened) => {
+                let expires = opened.expires;
+                lots.update_or_else(ctx, Lot::new, |lot| lot.open(opened));
+                over.set(ctx, (), EventTime(expires.0 + 1));
+            }
+            ConnectedEvent::Right(offer) => {
+                let at = offer.at;
+                let is_early = lots.update_or_else(ctx, Lot::new, |lot| {
+                    lot.offer(offer);
+                    lot.early.len() == 1
+                });
+                if is_early {
+                    over.set(ctx, (), EventTime(at.0 + 1));
+                }
+            }
+            ConnectedEvent::Timer { at, .. } => {
+                let over_at = lots.read(ctx, |lot| lot.and_then(Lot::is_over_at));
+                match over_at.filter(|over_at| *over_at > at) {
+                    Some(later) => over.set(ctx, (), later),
+                    None => {
+                        if let Some(Lot { opened: Some(opened), best: Some(best), .. }) =
+                            lots.remove(ctx)
+                        {
+                            ctx.emit((opened.auction, best.price, best.bid));
+                        }
+                    }
+                }
+            }
+            ConnectedEvent::Alarm { .. } => {}
+        }
+    })
+}
+
+/// The mean of prices, in whole cents.
+struct Mean;
+
+impl Aggregator for Mean {
+    type Input = u64;
+    type Accumulator = (u64, u64);
+    type Output = u64;
+
+    fn init(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn add(&self, (sum, count): &mut (u64, u64), price: u64) {
+        *sum += price;
+        *count += 1;
+    }
+
+    fn output(&self, (sum, count): &(u64, u64)) -> u64 {
+        sum / count
+    }
+}
+
+/// Average price for a category: of the auctions that are over so far, anew with each of them.
+///
+/// ```sql
+/// SELECT Q.category, AVG(Q.final) FROM (
+///   SELECT MAX(B.price) AS final, A.category FROM auction A, bid B
+///   WHERE A.id = B.auction AND B.dateTime BETWEEN A.dateTime AND A.expires
+///   GROUP BY A.id, A.category) Q
+/// GROUP BY Q.category
+/// ```
+pub(crate) fn q4(events: Stream<'_, Event>) -> Stream<'_, (u64, u64)> {
+    winning_bids(events, |auction| auction.category, |_| ())
+        .map(|(category, price, ())| (category, price))
+        .keyed()
+        .aggregate("average-price", Mean)
+}
+
+/// How many auctions of a seller q6 looks at: `BETWEEN 10 PRECEDING AND CURRENT ROW`.
+const LAST: usize = 11;
+
+/// Average selling price by seller: of their last auctions, in the order of expiry, anew with each.
+///
+/// ```sql
+/// SELECT Q.seller,
+///   AVG(Q.price) OVER (PARTITION BY Q.seller ORDER BY Q.dateTime ROWS BETWEEN 10 PRECEDING AND CURRENT ROW)
+/// FROM (winning bids) AS Q
+/// ```
+///
+/// Flink cannot run it. The order is that of expiry and id, so that there is one.
+pub(crate) fn q6(events: Stream<'_, Event>) -> Stream<'_, (u64, u64)> {
+    winning_bids(events, |auction| (auction.seller, auction.expires, auction.id), |_| ())
+        .map(|((seller, expires, id), price, ())| (seller, (expires, id, price)))
+        .keyed()
+        .process_timed("last-prices", |state| {
+            // Those that are over may come in another order than they were over.
+            let sold = state.map::<(EventTime, u64), u64>("sold");
+            let last = state.value::<Vec<u64>>("last");
+            let in_order = state.event_timers();
+            move |ctx, event| match event {
+                Arrived::Record((expires, id, price)) => {
+                    sold.insert(ctx, (expires, id), price);
+                    in_order.set(ctx, expires, EventTime(expires.0 + 1));
+                }
+                Arrived::Timer { tag: expires, .. } => {
+                    while let Some(((at, id), price)) = sold.pop_first(ctx) {
+                        if at > expires {
+                            sold.insert(ctx, (at, id), price);
+                            break;
+                        }
+                        ctx.emit((*ctx.key(), last.update(ctx, |last| mean_of_last(last, price))));
+                    }
+                }
+                Arrived::Alarm { .. } => {}
+            }
+        })
+}
+
+fn mean_of_last(last: &mut Vec<u64>, price: u64) -> u64 {
+    if last.len() == LAST {
+        last.remove(0);
+    }
+    last.push(price);
+    last.iter().sum::<u64>() / last.len() as u64
+}
+
+/// Winning bids: the auction and its best bid.
+///
+/// The SQL is that of `winning_bids`.
+pub(crate) fn q9(events: Stream<'_, Event>) -> Stream<'_, (Auction, Bid)> {
+    winning_bids(events, |auction| *auction, |bid| *bid).map(|(auction, _, bid)| (auction, bid))
+}
