@@ -94,9 +94,9 @@ pub(crate) fn q7(events: Stream<'_, Event>) -> Stream<'_, Bid> {
 }
 
 /// Of the best of each worker, those that are the best of all.
-fn best_of_windows<'s, T: timely::ExchangeData + Clone>(
-    best: Stream<'s, (u64, u64, T)>,
-) -> Stream<'s, (u64, u64, T)> {
+fn best_of_windows<T: timely::ExchangeData + Clone>(
+    best: Stream<'_, (u64, u64, T)>,
+) -> Stream<'_, (u64, u64, T)> {
     best.unary_frontier::<Batches<(u64, u64, T)>, _, _, _>(
         Exchange::new(|(end, ..): &(u64, u64, T)| *end / SLIDE_MS),
         "Best",

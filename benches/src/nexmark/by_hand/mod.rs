@@ -48,7 +48,7 @@ const AT_ONCE: u64 = 8192;
 const BATCH: u64 = (8 << 10) / size_of::<Event>() as u64;
 
 /// The events of one worker's share, batch by batch.
-pub(super) fn read<'s>(scope: Scope<'s, u64>, events: Events, share: Share) -> Stream<'s, Event> {
+pub(super) fn read(scope: Scope<'_, u64>, events: Events, share: Share) -> Stream<'_, Event> {
     source(scope, "Events", |capability, info| {
         let activator = scope.activator_for(info.address);
         let (mut capability, mut done, mut batch) = (Some(capability), 0, Vec::new());

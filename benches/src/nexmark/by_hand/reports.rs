@@ -70,10 +70,10 @@ pub(crate) fn q15(events: Stream<'_, Event>) -> Stream<'_, (u64, Statistics)> {
 }
 
 /// Keys of a day that are seen the first time, or the first time in a level.
-fn new_ones<'s>(
-    levels: Stream<'s, (u64, usize, u64)>,
+fn new_ones(
+    levels: Stream<'_, (u64, usize, u64)>,
     add: fn(&mut Statistics, Counts),
-) -> Stream<'s, (u64, Statistics)> {
+) -> Stream<'_, (u64, Statistics)> {
     levels.unary::<Batches<(u64, Statistics)>, _, _, _>(
         by_key(|(.., key): &(u64, usize, u64)| *key),
         "New",

@@ -102,11 +102,11 @@ impl<A, B> Auctions<A, B> {
 }
 
 /// The auction and its winning bid, when the auction is over.
-fn winning_bids<'s, A, B>(
-    events: Stream<'s, Event>,
+fn winning_bids<A, B>(
+    events: Stream<'_, Event>,
     of_auction: fn(&Auction) -> A,
     of_bid: fn(&Bid) -> B,
-) -> Stream<'s, (A, u64, B)>
+) -> Stream<'_, (A, u64, B)>
 where
     A: timely::ExchangeData + Clone,
     B: timely::ExchangeData + Clone,

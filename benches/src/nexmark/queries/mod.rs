@@ -37,7 +37,7 @@ fn bids(events: Stream<'_, Event>) -> Stream<'_, Bid> {
 }
 
 /// `FROM person`, `FROM auction`
-fn people_and_auctions<'s>(events: Stream<'s, Event>) -> (Stream<'s, Person>, Stream<'s, Auction>) {
+fn people_and_auctions(events: Stream<'_, Event>) -> (Stream<'_, Person>, Stream<'_, Auction>) {
     events.split(|event, people, auctions| match event {
         Event::Person(person) => people.push(person),
         Event::Auction(auction) => auctions.push(auction),
@@ -46,7 +46,7 @@ fn people_and_auctions<'s>(events: Stream<'s, Event>) -> (Stream<'s, Person>, St
 }
 
 /// `FROM auction`, `FROM bid`
-fn auctions_and_bids<'s>(events: Stream<'s, Event>) -> (Stream<'s, Auction>, Stream<'s, Bid>) {
+fn auctions_and_bids(events: Stream<'_, Event>) -> (Stream<'_, Auction>, Stream<'_, Bid>) {
     events.split(|event, auctions, bids| match event {
         Event::Auction(auction) => auctions.push(auction),
         Event::Bid(bid) => bids.push(bid),

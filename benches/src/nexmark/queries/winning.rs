@@ -77,11 +77,11 @@ impl<A, B> Lot<A, B> {
 ///   FROM auction A, bid B WHERE A.id = B.auction AND B.dateTime BETWEEN A.dateTime AND A.expires)
 /// WHERE rownum <= 1
 /// ```
-fn winning_bids<'s, A: Data, B: Data>(
-    events: Stream<'s, Event>,
+fn winning_bids<A: Data, B: Data>(
+    events: Stream<'_, Event>,
     of_auction: fn(&Auction) -> A,
     of_bid: fn(&Bid) -> B,
-) -> Stream<'s, (A, u64, B)> {
+) -> Stream<'_, (A, u64, B)> {
     let (auctions, bids) = auctions_and_bids(events);
     let auctions = auctions.map(move |auction| {
         let Auction { id, date_time: at, expires, .. } = auction;
