@@ -7,9 +7,10 @@ use highwater_checkpoint::EventTime;
 
 use super::{Connected, Data, Key, Stream};
 use crate::operators::join::{
-    Fixed, Outer, Times, as_of_join, co_group, interval_join, unbounded_join,
+    Outer, Times, Windows, as_of_join, co_group, interval_join, unbounded_join,
 };
 use crate::state::{Context, Ttl};
+use crate::window::{ByTime, Plan, Window};
 
 /// Two streams that are [connected](Connected), and the event times of their records: made by
 /// [`Connected::event_times`].
@@ -171,14 +172,18 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
         IntervalJoin { by_time: self, uid: uid.to_owned(), within_ms: (lower_ms, upper_ms) }
     }
 
-    /// Pairs of records of a key that are in the same window.
+    /// Pairs of records of a key that are in the same [window](crate::window), of any kind but
+    /// [`Count`](crate::window::Count).
     ///
-    /// Rows come when the watermark has come to the window's end; until then its records are kept.
+    /// Rows come when the watermark has come to the window's end; until then its records are kept, once
+    /// each however many windows they are in. Records of one side and of the other go into one
+    /// [`Session`](crate::window::Session) if there is less than the gap between them: a pair has met in
+    /// it even if a third record is what connects them.
     ///
     /// ```
     /// use std::time::Duration;
     /// use highwater::prelude::*;
-    /// use highwater::stream::JoinWindows;
+    /// use highwater::window::Tumbling;
     /// # use highwater::testing::{VecSource, collect_one};
     ///
     /// let mut rows = collect_one(|flow| {
@@ -192,15 +197,52 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     ///         .keyed()
     ///         .connect(flow.source("asks", asks).keyed())
     ///         .event_times(|bid| EventTime(*bid), |ask| EventTime(*ask))
-    ///         .window_join("met", JoinWindows::tumbling(Duration::from_secs(10)))
+    ///         .window_join("met", Tumbling::of(Duration::from_secs(10)))
     ///         .inner(|item, window, bid, ask| format!("{window} {item} {bid} {ask}"))
     /// });
     /// rows.sort();
-    /// assert_eq!(rows, ["[0, 10000) pot 1000 5000", "[0, 10000) pot 9999 5000"]);
+    /// assert_eq!(rows, ["0..10000 pot 1000 5000", "0..10000 pot 9999 5000"]);
     /// ```
-    pub fn window_join(self, uid: &str, windows: JoinWindows) -> WindowJoin<'scope, K, L, R> {
-        let fixed = windows.check(uid, |reason| self.connected.both.flow().refuse(reason));
-        WindowJoin { by_time: self, uid: uid.to_owned(), windows: fixed }
+    ///
+    /// What was looked at and bought in one visit, and visits without either:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater::prelude::*;
+    /// use highwater::window::Session;
+    /// # use highwater::testing::{VecSource, collect_one};
+    ///
+    /// let rows = collect_one(|flow| {
+    ///     let by_time = || Watermarks::ascending(|(_, at): &(u8, i64)| EventTime(*at));
+    ///     let views = VecSource::new([(7u8, 0), (7, 50), (7, 900)]).with_watermarks(by_time());
+    ///     let orders = VecSource::new([(7u8, 25), (7, 400)]).with_watermarks(by_time());
+    ///     flow.source("views", views)
+    ///         .keyed()
+    ///         .connect(flow.source("orders", orders).keyed())
+    ///         .event_times(|view| EventTime(*view), |order| EventTime(*order))
+    ///         .window_join("visits", Session::gap(Duration::from_millis(30)))
+    ///         .full(|_, visit, view, order| format!("{visit} {view:?} {order:?}"))
+    /// });
+    /// assert_eq!(rows, [
+    ///     "0..80 Some(0) Some(25)",
+    ///     "0..80 Some(50) Some(25)",
+    ///     "400..430 None Some(400)",
+    ///     "900..930 Some(900) None",
+    /// ]);
+    /// ```
+    pub fn window_join(self, uid: &str, windows: impl ByTime) -> WindowJoin<'scope, K, L, R> {
+        let windows = match windows.plan() {
+            Plan::Grid(grid) => Windows::Grid(grid.0),
+            Plan::Session { gap } => Windows::Session { gap },
+            Plan::Refused(reason) => {
+                self.connected.both.flow().refuse(format!("operator {uid:?}: {reason}"));
+                Windows::Session { gap: 1 }
+            }
+            Plan::Count { .. } | Plan::SlidingCount { .. } => {
+                unreachable!("count windows are not `ByTime`")
+            }
+        };
+        WindowJoin { by_time: self, uid: uid.to_owned(), windows }
     }
 
     /// What both streams have of a key in a window, at once: as [`window_join`](Self::window_join), for
@@ -212,7 +254,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     /// ```
     /// use std::time::Duration;
     /// use highwater::prelude::*;
-    /// use highwater::stream::JoinWindows;
+    /// use highwater::window::Tumbling;
     /// # use highwater::testing::{VecSource, collect_one};
     ///
     /// let rows = collect_one(|flow| {
@@ -225,7 +267,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     ///         .event_times(|at| EventTime(*at), |at| EventTime(*at))
     ///         .co_group(
     ///             "balance",
-    ///             JoinWindows::tumbling(Duration::from_secs(1)),
+    ///             Tumbling::of(Duration::from_secs(1)),
     ///             |_, window, ins, outs| [(window.start.0, ins.len(), outs.len())],
     ///         )
     /// });
@@ -234,7 +276,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     pub fn co_group<I>(
         self,
         uid: &str,
-        windows: JoinWindows,
+        windows: impl ByTime,
         mut group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
     ) -> Stream<'scope, I::Item>
     where
@@ -348,72 +390,12 @@ const PAIRS: &str = "an inner join has pairs only";
 const LEFTS: &str = "each row of a left join has a left record";
 const RIGHTS: &str = "each row of a right join has a right record";
 
-/// A part of event time: what is from the start on and before the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Window {
-    /// The first time in it.
-    pub start: EventTime,
-    /// The first time after it.
-    pub end: EventTime,
-}
-
-impl std::fmt::Display for Window {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}, {})", self.start, self.end)
-    }
-}
-
-/// The windows of a join: see [`ConnectedByTime::window_join`].
-///
-/// A record at `t` is in each window with `start <= t < end`. Windows begin at the Unix epoch and every
-/// slide before and after it, later by the offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JoinWindows {
-    size: Duration,
-    slide: Duration,
-    offset_ms: i64,
-}
-
-impl JoinWindows {
-    /// Windows one after the other. *Range*: from 1 ms, or the job's `run` returns an error.
-    pub fn tumbling(size: Duration) -> Self {
-        Self::sliding(size, size)
-    }
-
-    /// Windows that begin a slide after each other, and overlap. *Range*: both from 1 ms, the slide at
-    /// most the size, or the job's `run` returns an error.
-    pub fn sliding(size: Duration, slide: Duration) -> Self {
-        JoinWindows { size, slide, offset_ms: 0 }
-    }
-
-    /// Makes all windows begin later, or if it is negative earlier. *Default*: 0, so that windows of an
-    /// hour begin with the hours of UTC.
-    #[must_use]
-    pub fn offset_ms(mut self, offset_ms: i64) -> Self {
-        self.offset_ms = offset_ms;
-        self
-    }
-
-    fn check(self, uid: &str, refuse: impl FnOnce(String)) -> Fixed {
-        let JoinWindows { size, slide, offset_ms } = self;
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let (size_ms, slide_ms) = (millis(size), millis(slide));
-        if slide_ms < 1 || size_ms < slide_ms {
-            refuse(format!(
-                "the windows of {uid:?} have a size of {size:?} and a slide of {slide:?}: both must be \
-                 at least 1ms, and the slide at most the size"
-            ));
-        }
-        Fixed { size: size_ms, slide: slide_ms, offset: offset_ms }
-    }
-}
-
 /// A join of records that are in the same window: made by [`ConnectedByTime::window_join`].
 #[must_use = "it is nothing until it is said which rows it makes"]
 pub struct WindowJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
-    windows: Fixed,
+    windows: Windows,
 }
 
 impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, R> {

@@ -8,9 +8,9 @@ use highwater_checkpoint::EventTime;
 use super::{Aggregator, Data, Key, KeyedStream, MergeAggregator, Stream};
 use crate::operators::window::{
     Aggregated, Clock, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced, Windowing,
-    fold_windows, merge_windows,
+    fold_windows,
 };
-use crate::window::{Aligned, Assigner, Plan, Trigger, Tumbling, Window, Windowed, millis};
+use crate::window::{Aligned, All, Assigner, Plan, Trigger, Tumbling, Window, Windowed, millis};
 
 /// A keyed stream whose records are in [windows](crate::window). Made by [`KeyedStream::window`].
 ///
@@ -163,8 +163,15 @@ impl<'scope, K: Key, V: Data + Clone> KeyedStream<'scope, K, V> {
 impl<'scope, T: Data + Clone> Stream<'scope, T> {
     /// Puts all records into windows, whatever their keys: [`KeyedStream::window`] with the key `()`.
     ///
-    /// All of them go to one worker, which has all the work. Where that is too much, count or reduce by
-    /// key first, in the same windows, and add up the results.
+    /// One worker has the windows. What merges, that is [`count`](WindowedStream::count),
+    /// [`reduce`](WindowedStream::reduce), [`aggregate`](WindowedStream::aggregate) and
+    /// [`top`](WindowedStream::top), is merged on each worker first, batch by batch, so that the one gets
+    /// a value for each slice rather than each record; `reduce` has records of different workers in no
+    /// order anyhow. All records go there, one by one, for what needs them: `process` and `fold`,
+    /// windows by [`Session`](crate::window::Session) or [`Count`](crate::window::Count),
+    /// [`late_output`](WindowedStream::late_output) and
+    /// [`early_after`](Trigger::early_after). Where that is too much, reduce by key first, in the same
+    /// windows, and the results once more.
     ///
     /// ```
     /// use std::time::Duration;
@@ -185,8 +192,8 @@ impl<'scope, T: Data + Clone> Stream<'scope, T> {
         self,
         assigner: W,
         time_of: F,
-    ) -> WindowedStream<'scope, (), T, W, F> {
-        self.key_by(|_| ()).window(assigner, time_of)
+    ) -> WindowedStream<'scope, (), T, All<W>, F> {
+        self.key_by(|_| ()).window(All(assigner), time_of)
     }
 }
 
@@ -293,7 +300,7 @@ where
             let what = "windows by processing time know no lateness and no interval of event time";
             refuse(format!("{what}: set neither, or use `window`"));
         }
-        if let (Plan::Count { .. }, Ok(trigger)) = (&plan, &trigger)
+        if let (Plan::Count { .. } | Plan::SlidingCount { .. }, Ok(trigger)) = (&plan, &trigger)
             && (!trigger.is_plain() || self.lateness > Duration::ZERO)
         {
             let what = "count windows fire when they are full, and know no lateness";
@@ -327,7 +334,7 @@ where
 
     fn merged<F: Merge<K, V>>(self, uid: &str, fold: F) -> L::Streams<'scope, K, V, F::Said> {
         let (stream, windowing) = self.planned(uid);
-        let (results, late) = merge_windows(uid, stream, windowing, fold);
+        let (results, late) = W::merge(uid, stream, windowing, fold);
         L::streams(results, late)
     }
 

@@ -33,6 +33,12 @@ impl<K: Key, V: Data> ByTime<K, V> {
         self.0.nth_key(key, 0).map(|arrived| arrived.at)
     }
 
+    /// The greatest time before `end`.
+    pub(crate) fn last_before(&self, key: &At<'_, K>, end: i64) -> Option<i64> {
+        let (end, _) = span(EventTime(end), EventTime(end));
+        self.0.last_key_in(key, ..end).map(|arrived| arrived.at.0)
+    }
+
     /// Lends the records from the time `from` to the time `to`, both of them included.
     pub(crate) fn visit(
         &self,

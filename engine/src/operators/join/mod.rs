@@ -18,7 +18,7 @@ pub(crate) use as_of::as_of_join;
 pub(crate) use by_time::ByTime;
 pub(crate) use interval::interval_join;
 pub(crate) use unbounded::unbounded_join;
-pub(crate) use window::{Fixed, co_group};
+pub(crate) use window::{Windows, co_group};
 
 use crate::state::{At, EventTimers};
 use crate::stream::Key;

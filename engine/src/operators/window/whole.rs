@@ -357,13 +357,14 @@ where
                     *place = self.ahead(at_now, table, record);
                 }
                 let count = ahead.len();
-                for (ahead, record) in places[..count].iter().zip(records.by_ref()) {
+                for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
                     if ahead.first > ahead.last {
-                        self.gate.refuse(record.0, record.1);
+                        let records = self.fold.records(&value);
+                        self.gate.refuse(key, value, records);
                         continue;
                     }
-                    late += u64::from(ahead.at < ahead.now);
-                    self.put(table, *ahead, record, &mut made, now.now_ms);
+                    late += if ahead.at < ahead.now { self.fold.records(&value) } else { 0 };
+                    self.put(table, *ahead, (key, value), &mut made, now.now_ms);
                 }
             }
         });
