@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use highwater_checkpoint::EventTime;
+use highwater_checkpoint::{BoxError, EventTime};
 
 use super::{Connected, Data, Key, Stream};
 use crate::operators::join::{
-    Outer, Times, Windows, as_of_join, co_group, interval_join, unbounded_join,
+    Outer, Sides, Times, Windows, as_of_join, co_group, interval_join, unbounded_join,
 };
 use crate::state::{Context, Ttl};
 use crate::window::{ByTime, Plan, Window};
@@ -59,7 +59,12 @@ impl<'scope, K: Key, L: Data, R: Data> Connected<'scope, K, L, R> {
     /// assert_eq!(lines, ["Ann wants milk", "Ann wants tea"]);
     /// ```
     pub fn unbounded_join(self, uid: &str) -> UnboundedJoin<'scope, K, L, R> {
-        UnboundedJoin { connected: self, uid: uid.to_owned(), time_to_live: None }
+        UnboundedJoin {
+            connected: self,
+            uid: uid.to_owned(),
+            sides: Sides::default(),
+            time_to_live: None,
+        }
     }
 }
 
@@ -68,6 +73,7 @@ impl<'scope, K: Key, L: Data, R: Data> Connected<'scope, K, L, R> {
 pub struct UnboundedJoin<'scope, K, L: 'static, R: 'static> {
     connected: Connected<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
     time_to_live: Option<Duration>,
 }
 
@@ -108,9 +114,9 @@ impl<'scope, K: Key, L: Data, R: Data> UnboundedJoin<'scope, K, L, R> {
         is_outer: bool,
         row: impl FnMut(&K, &L, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let UnboundedJoin { connected, uid, time_to_live } = self;
+        let UnboundedJoin { connected, uid, sides, time_to_live } = self;
         match time_to_live {
-            None => connected.process(&uid, |state| unbounded_join(state, is_outer, row)),
+            None => connected.process(&uid, |state| unbounded_join(state, sides, is_outer, row)),
             Some(duration) => {
                 if duration.as_millis() == 0 {
                     connected.both.flow().refuse(format!(
@@ -119,7 +125,7 @@ impl<'scope, K: Key, L: Data, R: Data> UnboundedJoin<'scope, K, L, R> {
                 }
                 let ttl = Ttl::on_write(duration);
                 connected.process(&uid, |state| {
-                    unbounded_join(&mut state.time_to_live(ttl), is_outer, row)
+                    unbounded_join(&mut state.time_to_live(ttl), sides, is_outer, row)
                 })
             }
         }
@@ -169,7 +175,12 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
                  it must not end before it begins"
             ));
         }
-        IntervalJoin { by_time: self, uid: uid.to_owned(), within_ms: (lower_ms, upper_ms) }
+        IntervalJoin {
+            by_time: self,
+            uid: uid.to_owned(),
+            sides: Sides::default(),
+            within_ms: (lower_ms, upper_ms),
+        }
     }
 
     /// Pairs of records of a key that are in the same [window](crate::window), of any kind but
@@ -242,7 +253,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
                 unreachable!("count windows are not `ByTime`")
             }
         };
-        WindowJoin { by_time: self, uid: uid.to_owned(), windows }
+        WindowJoin { by_time: self, uid: uid.to_owned(), sides: Sides::default(), windows }
     }
 
     /// What both streams have of a key in a window, at once: as [`window_join`](Self::window_join), for
@@ -277,21 +288,14 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
         self,
         uid: &str,
         windows: impl ByTime,
-        mut group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
+        group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
     ) -> Stream<'scope, I::Item>
     where
         L: Clone,
         R: Clone,
         I: IntoIterator<Item: 'static>,
     {
-        let WindowJoin { by_time, uid, windows } = self.window_join(uid, windows);
-        let ConnectedByTime { connected, times } = by_time;
-        let late = connected.both.flow().late_of(&uid);
-        connected.process_timed(&uid, |state| {
-            co_group(state, times, windows, late, move |ctx, window, lefts, rights| {
-                group(ctx.key(), window, lefts, rights).into_iter().for_each(|row| ctx.emit(row));
-            })
-        })
+        self.window_join(uid, windows).co_group(group)
     }
 
     /// Each left record with the right record of its key that was valid at its time: the last one
@@ -323,7 +327,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     /// assert_eq!(euros, [4.0, 2.0]);
     /// ```
     pub fn as_of_join(self, uid: &str) -> AsOfJoin<'scope, K, L, R> {
-        AsOfJoin { by_time: self, uid: uid.to_owned() }
+        AsOfJoin { by_time: self, uid: uid.to_owned(), sides: Sides::default() }
     }
 }
 
@@ -332,6 +336,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
 pub struct IntervalJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
     within_ms: (i64, i64),
 }
 
@@ -378,11 +383,12 @@ impl<'scope, K: Key, L: Data, R: Data> IntervalJoin<'scope, K, L, R> {
         outer: Outer,
         row: impl FnMut(&K, Option<&L>, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let IntervalJoin { by_time, uid, within_ms } = self;
+        let IntervalJoin { by_time, uid, sides, within_ms } = self;
         let ConnectedByTime { connected, times } = by_time;
         let late = connected.both.flow().late_of(&uid);
-        connected
-            .process_timed(&uid, |state| interval_join(state, times, within_ms, outer, late, row))
+        connected.process_timed(&uid, |state| {
+            interval_join(state, (times, sides), within_ms, outer, late, row)
+        })
     }
 }
 
@@ -395,6 +401,7 @@ const RIGHTS: &str = "each row of a right join has a right record";
 pub struct WindowJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
     windows: Windows,
 }
 
@@ -435,15 +442,22 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
         self.join(Outer { left: true, right: true }, row)
     }
 
+    /// As [`ConnectedByTime::co_group`], which this is: for what is to be set before.
+    pub fn co_group<I: IntoIterator<Item: 'static>>(
+        self,
+        mut group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
+    ) -> Stream<'scope, I::Item> {
+        self.grouped(move |ctx, window, lefts, rights| {
+            group(ctx.key(), window, lefts, rights).into_iter().for_each(|row| ctx.emit(row));
+        })
+    }
+
     fn join<O: 'static>(
         self,
         outer: Outer,
         mut row: impl FnMut(&K, Window, Option<&L>, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let WindowJoin { by_time, uid, windows } = self;
-        let ConnectedByTime { connected, times } = by_time;
-        let late = connected.both.flow().late_of(&uid);
-        let group = move |ctx: &Context<'_, K, O>, window, lefts: Vec<L>, rights: Vec<R>| {
+        self.grouped(move |ctx, window, lefts, rights| {
             if rights.is_empty() && outer.left {
                 for left in &lefts {
                     ctx.emit(row(ctx.key(), window, Some(left), None));
@@ -459,8 +473,17 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
                     ctx.emit(row(ctx.key(), window, Some(left), Some(right)));
                 }
             }
-        };
-        connected.process_timed(&uid, |state| co_group(state, times, windows, late, group))
+        })
+    }
+
+    fn grouped<O: 'static>(
+        self,
+        group: impl FnMut(&Context<'_, K, O>, Window, Vec<L>, Vec<R>) + 'static,
+    ) -> Stream<'scope, O> {
+        let WindowJoin { by_time, uid, sides, windows } = self;
+        let ConnectedByTime { connected, times } = by_time;
+        let late = connected.both.flow().late_of(&uid);
+        connected.process_timed(&uid, |state| co_group(state, (times, sides), windows, late, group))
     }
 }
 
@@ -469,6 +492,7 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
 pub struct AsOfJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
 }
 
 impl<'scope, K: Key, L: Data, R: Data> AsOfJoin<'scope, K, L, R> {
@@ -492,12 +516,57 @@ impl<'scope, K: Key, L: Data, R: Data> AsOfJoin<'scope, K, L, R> {
         self,
         row: impl FnMut(&K, L, Option<&R>) -> Option<O> + 'static,
     ) -> Stream<'scope, O> {
-        let AsOfJoin { by_time, uid } = self;
+        let AsOfJoin { by_time, uid, sides } = self;
         let ConnectedByTime { connected, times } = by_time;
         let late = connected.both.flow().late_of(&uid);
-        connected.process_timed(&uid, |state| as_of_join(state, times, late, row))
+        connected.process_timed(&uid, |state| as_of_join(state, (times, sides), late, row))
     }
 }
+
+macro_rules! evolving {
+    ($($name:ident),*) => {$(
+        impl<K, L: 'static, R: 'static> $name<'_, K, L, R> {
+            /// Sets the version of the type of the left records that are kept: to be raised when it
+            /// changes, or what it means.
+            ///
+            /// *Default*: 1. *Range*: at least 1, and above that of every migration.
+            pub fn left_schema_version(mut self, version: u32) -> Self {
+                self.sides.left = self.sides.left.schema_version(version);
+                self
+            }
+
+            /// As [`left_schema_version`](Self::left_schema_version), of right records.
+            pub fn right_schema_version(mut self, version: u32) -> Self {
+                self.sides.right = self.sides.right.schema_version(version);
+                self
+            }
+
+            /// Restores left records of an older version, which were of the type `O`, through `migrate`:
+            /// the job does not start if that fails. See
+            /// [`KeyedStream::migrate_from`](super::KeyedStream::migrate_from).
+            pub fn migrate_left_from<O: Data, N: Data>(
+                mut self,
+                version: u32,
+                migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+            ) -> Self {
+                self.sides.left = self.sides.left.migrate_from(version, migrate);
+                self
+            }
+
+            /// As [`migrate_left_from`](Self::migrate_left_from), for right records.
+            pub fn migrate_right_from<O: Data, N: Data>(
+                mut self,
+                version: u32,
+                migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+            ) -> Self {
+                self.sides.right = self.sides.right.migrate_from(version, migrate);
+                self
+            }
+        }
+    )*};
+}
+
+evolving!(UnboundedJoin, IntervalJoin, WindowJoin, AsOfJoin);
 
 macro_rules! debug {
     ($($name:ident),*) => {$(

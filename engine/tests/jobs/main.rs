@@ -26,6 +26,7 @@ mod rescale;
 mod restart;
 mod savepoint;
 mod schema;
+mod schema_of_states;
 mod trickle;
 mod typed_state;
 mod waiting;

@@ -2,6 +2,7 @@
 //! them.
 
 use highwater_checkpoint::EventTime;
+use highwater_checkpoint::schema::Evolution;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{At, MapState, States};
@@ -18,8 +19,12 @@ pub(crate) struct Arrived {
 pub(crate) struct ByTime<K, V: Data>(MapState<K, Arrived, V>);
 
 impl<K: Key, V: Data> ByTime<K, V> {
-    pub(crate) fn declare(state: &mut States<'_, '_, '_, K>, name: &str) -> Self {
-        ByTime(state.map(name))
+    pub(crate) fn declare(
+        state: &mut States<'_, '_, '_, K>,
+        name: &str,
+        evolution: Evolution,
+    ) -> Self {
+        ByTime(state.evolved(evolution).map(name))
     }
 
     pub(crate) fn push(&self, key: &At<'_, K>, at: EventTime, value: V) {

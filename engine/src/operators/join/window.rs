@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use highwater_checkpoint::EventTime;
 
-use super::{ByTime, Times, wake_by};
+use super::{ByTime, Sides, Times, wake_by};
 use crate::metrics::LateCell;
 use crate::operators::window::{Grid, clamp};
 use crate::state::{At, Context, TimedStates};
@@ -110,7 +110,7 @@ impl<K: Key, L: Data + Clone, R: Data + Clone> Both<K, L, R> {
 /// Declares the join; `group` is called with each window of each key in which there is a record.
 pub(crate) fn co_group<K, L, R, O, P>(
     state: &mut TimedStates<'_, '_, '_, K, ()>,
-    times: Times<L, R>,
+    (times, sides): (Times<L, R>, Sides),
     windows: Windows,
     late: Arc<LateCell>,
     mut group: P,
@@ -122,8 +122,8 @@ where
     O: 'static,
     P: FnMut(&Context<'_, K, O>, Window, Vec<L>, Vec<R>) + 'static,
 {
-    let lefts: ByTime<K, L> = ByTime::declare(state, "left");
-    let rights: ByTime<K, R> = ByTime::declare(state, "right");
+    let lefts: ByTime<K, L> = ByTime::declare(state, "left", sides.left.plain);
+    let rights: ByTime<K, R> = ByTime::declare(state, "right", sides.right.plain);
     let both = Both { lefts, rights, windows };
     let wake = state.event_timers();
     move |ctx, event| {

@@ -14,7 +14,7 @@ use std::hash::BuildHasherDefault;
 use highwater_checkpoint::dataflow::KeyedState;
 use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{Bincode, KeyedTable, StableHasher, stable_hash};
-use highwater_checkpoint::{EventTime, Moment};
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use serde::{Deserialize, Serialize};
 
 use super::fold::Merge;
@@ -38,6 +38,16 @@ pub(crate) struct Slice<A> {
     /// The least time of them, and the greatest.
     from: i64,
     until: i64,
+}
+
+impl<A> Slice<A> {
+    pub(super) fn try_map<B>(
+        self,
+        map: impl FnOnce(A) -> Result<B, BoxError>,
+    ) -> Result<Slice<B>, BoxError> {
+        let Slice { value, next, from, until } = self;
+        Ok(Slice { value: map(value)?, next, from, until })
+    }
 }
 
 /// See the module.

@@ -20,6 +20,7 @@ mod agenda;
 mod counted;
 mod counted_sliding;
 mod days;
+mod evolved;
 mod floors;
 mod fold;
 mod gate;
@@ -40,6 +41,7 @@ use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{Codec, KeyedTable, stable_hash};
 
 pub(crate) use days::Days;
+pub(crate) use evolved::Evolved;
 pub(crate) use fold::{Aggregated, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced};
 pub(crate) use gate::Clock;
 pub(crate) use grid::{Grid, OVERLAP_MAX, SPAN_MAX, clamp};
@@ -72,6 +74,7 @@ pub(crate) struct Windowing<T> {
     pub(crate) lateness: i64,
     /// Whether late records go to a stream of their own.
     pub(crate) is_late_kept: bool,
+    pub(crate) evolved: Evolved,
 }
 
 /// Results, and late records if they are kept.
@@ -119,12 +122,14 @@ where
             return sliding_counts(uid, stream, windowing, (size, slide), Replayed(fold));
         }
         Plan::Count { records } => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let windows = declarations.table(WINDOWS, KeyedTable::new);
+            let evolution = &windowing.evolved.partials;
+            let windows = declarations.table(WINDOWS, evolution, KeyedTable::new);
             let gate = windowing.gate(declarations, &mut aside);
             counted::CountWindows { windows, records, fold, gate }
         }),
         Plan::Grid(grid) => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let panes = declarations.table(WINDOWS, |groups, owned| {
+            let evolution = &windowing.evolved.panes;
+            let panes = declarations.table(WINDOWS, evolution, |groups, owned| {
                 KeyedTable::placed_by(groups, owned, Element::table_hash)
             });
             let trigger = windowing.trigger;
@@ -157,7 +162,8 @@ where
         Plan::Session { gap } => {
             let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
             process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let sessions = declarations.table(WINDOWS, KeyedTable::new);
+                let evolution = &windowing.evolved.sessions;
+                let sessions = declarations.table(WINDOWS, evolution, KeyedTable::new);
                 let trigger = windowing.trigger;
                 let gate = windowing.gate(declarations, &mut aside);
                 merging::SessionWindows::new(sessions, gap, fold, trigger, gate)
@@ -169,7 +175,8 @@ where
         Plan::Grid(grid) if !grid.0.is_disjoint() && windowing.trigger.is_plain() => {
             let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
             process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let slices = declarations.table(WINDOWS, |groups, owned| {
+                let evolution = &windowing.evolved.slices;
+                let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
                     KeyedTable::placed_by(groups, owned, Element::table_hash)
                 });
                 let gate = windowing.gate(declarations, &mut aside);
@@ -203,19 +210,14 @@ where
         Plan::Grid(grid) if fold.is_small() && !is_each_needed => grid.0.clone(),
         _ => return merge_windows(uid, stream, windowing, fold),
     };
-    let Windowing { plan, trigger, clock, lateness, is_late_kept } = windowing;
+    let Windowing { plan, trigger, clock, lateness, is_late_kept, evolved } = windowing;
     let (clock, fold) = (clock.shared(), Rc::new(fold));
     let mut combiner = Combiner::new(grid, clock.clone(), Rc::clone(&fold));
     let parts = stream.mapped_at("Combine", move |watermark, batch, made| {
         combiner.combine(watermark, batch, made);
     });
-    let windowing = Windowing {
-        plan,
-        trigger,
-        clock: clock_of_parts::<V, F::Kept, T>(clock),
-        lateness,
-        is_late_kept,
-    };
+    let clock = clock_of_parts::<V, F::Kept, T>(clock);
+    let windowing = Windowing { plan, trigger, clock, lateness, is_late_kept, evolved };
     let (results, _) = merge_windows(uid, parts, windowing, OfParts(fold));
     (results, None)
 }
@@ -236,7 +238,8 @@ where
     let flow = stream.flow().clone();
     let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
     let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
-        let slices = declarations.table(WINDOWS, |groups, owned| {
+        let evolution = &windowing.evolved.counted_slices;
+        let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
             KeyedTable::placed_by(groups, owned, Element::table_hash)
         });
         let gate = windowing.gate(declarations, &mut aside);
