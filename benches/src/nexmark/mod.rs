@@ -103,7 +103,9 @@ impl Which {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut wrong = Vec::new();
     let queries = chosen(&args.query, &mut wrong);
-    wrong.iter().for_each(|error| println!("error: {error}"));
+    for error in &wrong {
+        println!("error: {error}");
+    }
     let size = Size::of(args);
     let generator = Generator::new(args.seed, args.events_per_second);
     let events = Events::new(generator, args.events);

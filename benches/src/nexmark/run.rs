@@ -162,8 +162,11 @@ pub(crate) struct SideInput(tempfile::NamedTempFile);
 impl SideInput {
     pub(crate) fn write() -> Result<SideInput> {
         let file = tempfile::NamedTempFile::new()?;
-        let rows: String = (0..SIDE_INPUT_ROWS).map(|key| format!("{key},{key}\n")).collect();
-        std::fs::write(file.path(), rows)?;
+        let mut rows = csv::Writer::from_path(file.path())?;
+        for key in 0..SIDE_INPUT_ROWS {
+            rows.serialize((key, key))?;
+        }
+        rows.flush()?;
         Ok(SideInput(file))
     }
 

@@ -32,6 +32,7 @@ fn declare<'scope, T, K, S, C>(
     checkpoints: &CheckpointScope<'scope, T>,
     builder: &mut OperatorBuilder<'scope, T>,
     (uid, name): (&str, &str),
+    evolution: &Evolution,
     empty: impl Fn(KeyGroups, Range<u16>) -> KeyedTable<K, S, C>,
 ) -> Declared<T, K, S, C>
 where
@@ -40,21 +41,24 @@ where
     S: 'static,
     C: Codec<K> + Codec<S>,
 {
-    let joined = checkpoints.join_state(builder, uid, name, keyed_schema::<K, S, C>());
+    let schema = StateSchema::keyed::<K, S, C>(evolution);
+    let joined = checkpoints.join_state(builder, uid, name, schema);
     let (run, worker) = (checkpoints.run(), checkpoints.scope().index());
     let groups = run.key_groups();
     let empty = || empty(groups, groups.of_worker(worker, run.workers()));
-    let table = checkpoints.load_into(&state_uid(uid, name), &Evolution::new(), empty);
+    let table = checkpoints.load_into(&state_uid(uid, name), evolution, empty);
     Declared { joined, table }
 }
 
 /// Declares and loads the state `name` of operator `uid`, which owns it ([`CheckpointScope::own`]), for
 /// an operator that works on the table itself; what is returned makes it, given the operator's
-/// capabilities. `empty` makes a table for the groups of a worker.
+/// capabilities. `evolution` is of the values as the table has them; `empty` makes a table for the groups
+/// of a worker.
 pub fn declare_table<'scope, T, K, V, C>(
     checkpoints: &CheckpointScope<'scope, T>,
     builder: &mut OperatorBuilder<'scope, T>,
     named: (&str, &str),
+    evolution: &Evolution,
     empty: fn(KeyGroups, Range<u16>) -> KeyedTable<K, V, C>,
 ) -> impl FnOnce(&[Capability<T>]) -> KeyedState<T, K, V, C> + use<T, K, V, C>
 where
@@ -63,7 +67,7 @@ where
     V: Persist,
     C: Codec<K> + Codec<V> + 'static,
 {
-    let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+    let Declared { joined, table } = declare(checkpoints, builder, named, evolution, empty);
     move |capabilities| joined.keyed(capabilities, table)
 }
 
@@ -84,13 +88,15 @@ where
 {
     /// Declares and loads the state `name` of operator `uid`, which owns it
     /// ([`CheckpointScope::own`]); what is returned makes it, given the operator's capabilities.
+    /// `evolution` is of values as the retention stores them.
     pub fn declare<'scope>(
         checkpoints: &CheckpointScope<'scope, T>,
         builder: &mut OperatorBuilder<'scope, T>,
         named: (&str, &str),
-        retention: M,
+        (retention, evolution): (M, &Evolution),
     ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, V, M, C> {
-        let Declared { joined, table } = declare(checkpoints, builder, named, KeyedTable::new);
+        let empty = KeyedTable::new;
+        let Declared { joined, table } = declare(checkpoints, builder, named, evolution, empty);
         move |capabilities| KeyedValues {
             state: joined.keyed(capabilities, table),
             retention,
@@ -127,10 +133,10 @@ where
         checkpoints: &CheckpointScope<'scope, T>,
         builder: &mut OperatorBuilder<'scope, T>,
         named: (&str, &str),
-        retention: M,
+        (retention, evolution): (M, &Evolution),
     ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, E, V, M, C> {
         let empty = |groups, owned| KeyedTable::placed_by(groups, owned, Element::table_hash);
-        let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+        let Declared { joined, table } = declare(checkpoints, builder, named, evolution, empty);
         move |capabilities| KeyedElements {
             index: Index::of(table.iter().map(|(element, _)| element)),
             state: joined.keyed(capabilities, table),
@@ -166,7 +172,8 @@ where
         named: (&str, &str),
     ) -> impl FnOnce(&[Capability<T>]) -> Self + use<T, K, E, C> {
         let empty = |groups, owned| KeyedTable::placed_by(groups, owned, Element::table_hash);
-        let Declared { joined, table } = declare(checkpoints, builder, named, empty);
+        let evolution = Evolution::new();
+        let Declared { joined, table } = declare(checkpoints, builder, named, &evolution, empty);
         move |capabilities| KeyedTimers {
             queue: Timers::queue_of(&table),
             state: joined.keyed(capabilities, table),

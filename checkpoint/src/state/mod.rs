@@ -23,7 +23,7 @@ pub mod typed;
 pub(crate) use changes::{SPARE_BLOCK_BYTES, spare_blocks};
 pub(crate) use codec::serde_decoder;
 pub use codec::{
-    ABOMONATION, BINCODE, Bincode, Codec, Decode, MESSAGE_PACK, MessagePack, Verified,
+    ABOMONATION, BINCODE, Bincode, Codec, Decode, MESSAGE_PACK, MessagePack, SerdeCodec, Verified,
 };
 #[cfg(feature = "abomonation")]
 pub use codec::{Abomonation, Trusted};

@@ -11,9 +11,10 @@ use highwater_checkpoint::dataflow::{
     self, Delay, KeyedElements, KeyedState, KeyedTimers, KeyedValues, NamedState, Redistribution,
     list_schema, state_uid,
 };
+use highwater_checkpoint::schema::Evolution;
 use highwater_checkpoint::state::typed::{Forever, Retention, Ttl};
-use highwater_checkpoint::state::{Bincode, KeyGroups, KeyedTable};
-use highwater_checkpoint::{EventTime, Moment};
+use highwater_checkpoint::state::{Bincode, KeyGroups, KeyedTable, SerdeCodec};
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
@@ -72,13 +73,14 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
     }
 
     /// A state whose table the operator works on itself; `empty` makes one for a worker's groups.
-    pub(crate) fn table<K: Data + Hash + Eq, V: Data>(
+    pub(crate) fn table<K: Data + Hash + Eq, V: Data, C: SerdeCodec>(
         &mut self,
         name: &str,
-        empty: fn(KeyGroups, Range<u16>) -> KeyedTable<K, V, Bincode>,
-    ) -> Slot<KeyedState<Moment, K, V, Bincode>> {
-        let checkpoints = self.flow.checkpoints();
-        let make = dataflow::declare_table(checkpoints, self.builder, (self.uid, name), empty);
+        evolution: &Evolution,
+        empty: fn(KeyGroups, Range<u16>) -> KeyedTable<K, V, C>,
+    ) -> Slot<KeyedState<Moment, K, V, C>> {
+        let (checkpoints, named) = (self.flow.checkpoints(), (self.uid, name));
+        let make = dataflow::declare_table(checkpoints, self.builder, named, evolution, empty);
         self.keep(make)
     }
 
@@ -139,10 +141,12 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
 /// what the job's `run` returns.
 ///
 /// [`KeyedStream::process`]: crate::KeyedStream::process
-pub struct States<'a, 'd, 'scope, K, M = Forever> {
+pub struct States<'a, 'd, 'scope, K, M = Forever, C = Bincode> {
     declarations: &'a mut Declarations<'d, 'scope>,
     retention: M,
-    key: PhantomData<fn(K)>,
+    /// Of the next state.
+    evolution: Evolution,
+    key: PhantomData<fn(K) -> C>,
 }
 
 impl<'a, 'd, 'scope, K: Key> States<'a, 'd, 'scope, K> {
@@ -173,10 +177,24 @@ impl<'a, 'd, 'scope, K: Key> States<'a, 'd, 'scope, K> {
     }
 
     pub(crate) fn new(declarations: &'a mut Declarations<'d, 'scope>) -> Self {
-        States { declarations, retention: Forever, key: PhantomData }
+        States { declarations, retention: Forever, evolution: Evolution::new(), key: PhantomData }
     }
 
+    /// As [`OperatorStates::split_list`].
+    pub fn split_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Split)
+    }
+
+    /// As [`OperatorStates::broadcast_list`].
+    pub fn broadcast_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
+        self.declarations.list(name, Redistribution::Broadcast)
+    }
+}
+
+impl<'d, 'scope, K: Key, C: SerdeCodec> States<'_, 'd, 'scope, K, Forever, C> {
     /// Declares the states that follow with a time to live, for each value or element on its own.
+    ///
+    /// Migrations come after it, or the job's `run` returns an error: they are of what is kept.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -197,39 +215,121 @@ impl<'a, 'd, 'scope, K: Key> States<'a, 'd, 'scope, K> {
     /// });
     /// assert_eq!(firsts, ["ann", "bob"]);
     /// ```
-    pub fn time_to_live(&mut self, ttl: Ttl) -> States<'_, 'd, 'scope, K, Ttl> {
-        States { declarations: self.declarations, retention: ttl, key: PhantomData }
-    }
-
-    /// As [`OperatorStates::split_list`].
-    pub fn split_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
-        self.declarations.list(name, Redistribution::Split)
-    }
-
-    /// As [`OperatorStates::broadcast_list`].
-    pub fn broadcast_list<I: Data>(&mut self, name: &str) -> OperatorList<I> {
-        self.declarations.list(name, Redistribution::Broadcast)
+    pub fn time_to_live(&mut self, ttl: Ttl) -> States<'_, 'd, 'scope, K, Ttl, C> {
+        let evolution = std::mem::take(&mut self.evolution);
+        if evolution.older().next().is_some() {
+            let uid = self.declarations.uid;
+            self.declarations.flow.refuse(format!(
+                "operator {uid:?}: a state has migrations before its time to live: say that first"
+            ));
+        }
+        States { declarations: self.declarations, retention: ttl, evolution, key: PhantomData }
     }
 }
 
-impl<K: Key, M: Retention> States<'_, '_, '_, K, M> {
-    fn values<V: Data>(&mut self, name: &str) -> ValueState<K, V, M> {
+impl<'d, 'scope, K: Key, M: Retention, C: SerdeCodec> States<'_, 'd, 'scope, K, M, C> {
+    /// Declares the states that follow with another encoding in checkpoints; [`Bincode`] unless said.
+    ///
+    /// [`MessagePack`](crate::checkpoint::state::MessagePack) keeps the names of fields, so that a
+    /// later program may have other fields. State in one of the two is restored by the other.
+    pub fn codec<D: SerdeCodec>(&mut self, _codec: D) -> States<'_, 'd, 'scope, K, M, D> {
+        let (retention, evolution) = (self.retention, std::mem::take(&mut self.evolution));
+        States { declarations: self.declarations, retention, evolution, key: PhantomData }
+    }
+
+    /// Sets the version of the type of the next state: of its values, or of its elements.
+    ///
+    /// *Default*: 1. *Range*: at least 1, and above that of every migration. See
+    /// [`KeyedStream::schema_version`](crate::KeyedStream::schema_version).
+    ///
+    /// ```
+    /// # use highwater::prelude::*;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// # let _ = collect_one(|flow| {
+    /// # let payments = flow.source("payments", VecSource::new([("a".to_owned(), 1.0)]));
+    /// payments.keyed().process("spending", |state| {
+    ///     // Sums were kept as u32 once, then as u64.
+    ///     let sums = state
+    ///         .schema_version(3)
+    ///         .migrate_from(1, |sum: u32| u64::from(sum))
+    ///         .migrate_from(2, |sum: u64| sum as f64)
+    ///         .value::<f64>("sum");
+    ///     // This one is of version 1 still.
+    ///     let count = state.codec(MessagePack).value::<u64>("count");
+    ///     move |ctx, amount| {
+    ///         let count = count.update(ctx, |count| { *count += 1; *count });
+    ///         ctx.emit(sums.update(ctx, |sum| { *sum += amount; *sum }) / count as f64);
+    ///     }
+    /// })
+    /// # });
+    /// ```
+    pub fn schema_version(&mut self, version: u32) -> States<'_, 'd, 'scope, K, M, C> {
+        self.evolving(|evolution| evolution.schema_version(version))
+    }
+
+    /// Restores the next state through `migrate` if it is of an older version, whose values or elements
+    /// were of the type `O`. Keys are not migrated, those of a map neither. See
+    /// [`KeyedStream::migrate_from`](crate::KeyedStream::migrate_from).
+    ///
+    /// What is kept by a reducing state is an `Option` of its values, and by an aggregating one the
+    /// accumulator.
+    pub fn migrate_from<O: Data, N: Data>(
+        &mut self,
+        version: u32,
+        migrate: impl Fn(O) -> N + 'static,
+    ) -> States<'_, 'd, 'scope, K, M, C> {
+        self.try_migrate_from(version, move |old| Ok(migrate(old)))
+    }
+
+    /// As [`migrate_from`](Self::migrate_from), for what may fail: the job does not start then.
+    pub fn try_migrate_from<O: Data, N: Data>(
+        &mut self,
+        version: u32,
+        migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+    ) -> States<'_, 'd, 'scope, K, M, C> {
+        self.evolving(|evolution| {
+            evolution
+                .migrate_from(version, move |old: M::Stored<O>| M::try_map::<O, N>(old, &migrate))
+        })
+    }
+
+    pub(crate) fn retention(&self) -> M {
+        self.retention
+    }
+
+    /// The next state is as `evolution` says: of values as they are stored.
+    pub(crate) fn evolved(&mut self, evolution: Evolution) -> States<'_, 'd, 'scope, K, M, C> {
+        self.evolving(|_| evolution)
+    }
+
+    fn evolving(
+        &mut self,
+        evolve: impl FnOnce(Evolution) -> Evolution,
+    ) -> States<'_, 'd, 'scope, K, M, C> {
+        let evolution = evolve(std::mem::take(&mut self.evolution));
+        let retention = self.retention;
+        States { declarations: self.declarations, retention, evolution, key: PhantomData }
+    }
+
+    fn values<V: Data>(&mut self, name: &str) -> ValueState<K, V, M, C> {
+        let kept = (self.retention, &std::mem::take(&mut self.evolution));
         let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
         let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
-        let make = KeyedValues::declare(checkpoints, builder, named, self.retention);
+        let make = KeyedValues::declare(checkpoints, builder, named, kept);
         ValueState(self.declarations.keep(make))
     }
 
     /// One value a key.
-    pub fn value<V: Data>(&mut self, name: &str) -> ValueState<K, V, M> {
+    pub fn value<V: Data>(&mut self, name: &str) -> ValueState<K, V, M, C> {
         self.values(name)
     }
 
     /// Values in order of arrival.
-    pub fn list<V: Data>(&mut self, name: &str) -> ListState<K, V, M> {
+    pub fn list<V: Data>(&mut self, name: &str) -> ListState<K, V, M, C> {
+        let kept = (self.retention, &std::mem::take(&mut self.evolution));
         let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
         let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
-        let make = KeyedElements::declare(checkpoints, builder, named, self.retention);
+        let make = KeyedElements::declare(checkpoints, builder, named, kept);
         ListState(self.declarations.keep(make))
     }
 
@@ -237,10 +337,11 @@ impl<K: Key, M: Retention> States<'_, '_, '_, K, M> {
     pub fn map<E: Data + Hash + Ord + Clone, V: Data>(
         &mut self,
         name: &str,
-    ) -> MapState<K, E, V, M> {
+    ) -> MapState<K, E, V, M, C> {
+        let kept = (self.retention, &std::mem::take(&mut self.evolution));
         let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
         let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
-        let make = KeyedElements::declare(checkpoints, builder, named, self.retention);
+        let make = KeyedElements::declare(checkpoints, builder, named, kept);
         MapState(self.declarations.keep(make))
     }
 
@@ -249,7 +350,7 @@ impl<K: Key, M: Retention> States<'_, '_, '_, K, M> {
         &mut self,
         name: &str,
         reduce: impl Fn(V, V) -> V + 'static,
-    ) -> ReducingState<K, V, M> {
+    ) -> ReducingState<K, V, M, C> {
         ReducingState { kept: self.values(name), reduce: Rc::new(reduce) }
     }
 
@@ -258,7 +359,7 @@ impl<K: Key, M: Retention> States<'_, '_, '_, K, M> {
         &mut self,
         name: &str,
         aggregator: G,
-    ) -> AggregatingState<K, G, M> {
+    ) -> AggregatingState<K, G, M, C> {
         AggregatingState { kept: self.values(name), aggregator: Rc::new(aggregator) }
     }
 }
@@ -306,7 +407,7 @@ impl OperatorStates<'_, '_, '_> {
     }
 }
 
-impl<K, M: Retention> std::fmt::Debug for States<'_, '_, '_, K, M> {
+impl<K, M: Retention, C> std::fmt::Debug for States<'_, '_, '_, K, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (uid, retention) = (self.declarations.uid, &self.retention);
         f.debug_struct("States").field("uid", &uid).field("retention", retention).finish()

@@ -2,8 +2,8 @@
 
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::KeyedElements;
-use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::{At, Forever, Position, Retention};
+use highwater_checkpoint::state::{Bincode, SerdeCodec};
 
 use super::Slot;
 use crate::stream::{Data, Key};
@@ -32,11 +32,11 @@ use crate::stream::{Data, Key};
 /// });
 /// assert_eq!(packets, [[1, 2, 3], [4, 5, 6]]);
 /// ```
-pub struct ListState<K, V: Data, M: Retention = Forever>(
-    pub(super) Slot<KeyedElements<Moment, K, Position, V, M, Bincode>>,
+pub struct ListState<K, V: Data, M: Retention = Forever, C = Bincode>(
+    pub(super) Slot<KeyedElements<Moment, K, Position, V, M, C>>,
 );
 
-impl<K: Key, V: Data, M: Retention> ListState<K, V, M> {
+impl<K: Key, V: Data, M: Retention, C: SerdeCodec> ListState<K, V, M, C> {
     /// Appends a value.
     pub fn push(&self, at: &At<'_, K>, value: V) {
         self.0.with(|state| state.elements().push(*at, value));
@@ -104,13 +104,13 @@ impl<K: Key, V: Data, M: Retention> ListState<K, V, M> {
     }
 }
 
-impl<K, V: Data, M: Retention> Clone for ListState<K, V, M> {
+impl<K, V: Data, M: Retention, C> Clone for ListState<K, V, M, C> {
     fn clone(&self) -> Self {
         ListState(self.0.clone())
     }
 }
 
-impl<K, V: Data, M: Retention> std::fmt::Debug for ListState<K, V, M> {
+impl<K, V: Data, M: Retention, C> std::fmt::Debug for ListState<K, V, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ListState<{}>", std::any::type_name::<(K, V)>())
     }

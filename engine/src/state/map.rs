@@ -5,8 +5,8 @@ use std::ops::RangeBounds;
 
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::KeyedElements;
-use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::{At, Forever, Retention};
+use highwater_checkpoint::state::{Bincode, SerdeCodec};
 
 use super::Slot;
 use crate::stream::{Data, Key};
@@ -35,11 +35,13 @@ use crate::stream::{Data, Key};
 /// });
 /// assert_eq!(best, [vec![5], vec![5, 9], vec![7, 9]]);
 /// ```
-pub struct MapState<K, E, V: Data, M: Retention = Forever>(
-    pub(super) Slot<KeyedElements<Moment, K, E, V, M, Bincode>>,
+pub struct MapState<K, E, V: Data, M: Retention = Forever, C = Bincode>(
+    pub(super) Slot<KeyedElements<Moment, K, E, V, M, C>>,
 );
 
-impl<K: Key, E: Data + Hash + Ord + Clone, V: Data, M: Retention> MapState<K, E, V, M> {
+impl<K: Key, E: Data + Hash + Ord + Clone, V: Data, M: Retention, C: SerdeCodec>
+    MapState<K, E, V, M, C>
+{
     /// Sets the value of an element, and returns the one it had.
     pub fn insert(&self, at: &At<'_, K>, element: E, value: V) -> Option<V> {
         self.0.with(|state| state.elements().insert(*at, element, value))
@@ -164,13 +166,13 @@ impl<K: Key, E: Data + Hash + Ord + Clone, V: Data, M: Retention> MapState<K, E,
     }
 }
 
-impl<K, E, V: Data, M: Retention> Clone for MapState<K, E, V, M> {
+impl<K, E, V: Data, M: Retention, C> Clone for MapState<K, E, V, M, C> {
     fn clone(&self) -> Self {
         MapState(self.0.clone())
     }
 }
 
-impl<K, E, V: Data, M: Retention> std::fmt::Debug for MapState<K, E, V, M> {
+impl<K, E, V: Data, M: Retention, C> std::fmt::Debug for MapState<K, E, V, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "MapState<{}>", std::any::type_name::<(K, E, V)>())
     }

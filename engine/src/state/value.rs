@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use highwater_checkpoint::Moment;
 use highwater_checkpoint::dataflow::KeyedValues;
-use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::{At, Forever, Retention};
+use highwater_checkpoint::state::{Bincode, SerdeCodec};
 
 use super::Slot;
 use crate::stream::{Aggregator, Data, Key};
@@ -29,11 +29,11 @@ use crate::stream::{Aggregator, Data, Key};
 /// });
 /// assert_eq!(used, [(1, 4)]);
 /// ```
-pub struct ValueState<K, V: Data, M: Retention = Forever>(
-    pub(super) Slot<KeyedValues<Moment, K, V, M, Bincode>>,
+pub struct ValueState<K, V: Data, M: Retention = Forever, C = Bincode>(
+    pub(super) Slot<KeyedValues<Moment, K, V, M, C>>,
 );
 
-impl<K: Key, V: Data, M: Retention> ValueState<K, V, M> {
+impl<K: Key, V: Data, M: Retention, C: SerdeCodec> ValueState<K, V, M, C> {
     /// The value.
     pub fn get(&self, at: &At<'_, K>) -> Option<V>
     where
@@ -96,13 +96,13 @@ impl<K: Key, V: Data, M: Retention> ValueState<K, V, M> {
 /// });
 /// assert_eq!(records, [5, 6]);
 /// ```
-pub struct ReducingState<K, V: Data, M: Retention = Forever> {
+pub struct ReducingState<K, V: Data, M: Retention = Forever, C = Bincode> {
     /// None only while two are combined.
-    pub(super) kept: ValueState<K, Option<V>, M>,
+    pub(super) kept: ValueState<K, Option<V>, M, C>,
     pub(super) reduce: Rc<dyn Fn(V, V) -> V>,
 }
 
-impl<K: Key, V: Data, M: Retention> ReducingState<K, V, M> {
+impl<K: Key, V: Data, M: Retention, C: SerdeCodec> ReducingState<K, V, M, C> {
     /// Adds a value.
     pub fn add(&self, at: &At<'_, K>, value: V) {
         self.kept.update(at, |kept| {
@@ -159,12 +159,12 @@ impl<K: Key, V: Data, M: Retention> ReducingState<K, V, M> {
 /// });
 /// assert_eq!(spikes, [9.0]);
 /// ```
-pub struct AggregatingState<K, G: Aggregator, M: Retention = Forever> {
-    pub(super) kept: ValueState<K, G::Accumulator, M>,
+pub struct AggregatingState<K, G: Aggregator, M: Retention = Forever, C = Bincode> {
+    pub(super) kept: ValueState<K, G::Accumulator, M, C>,
     pub(super) aggregator: Rc<G>,
 }
 
-impl<K: Key, G: Aggregator, M: Retention> AggregatingState<K, G, M> {
+impl<K: Key, G: Aggregator, M: Retention, C: SerdeCodec> AggregatingState<K, G, M, C> {
     /// Takes in one value.
     pub fn add(&self, at: &At<'_, K>, input: G::Input) {
         let add = |accumulator: &mut G::Accumulator| self.aggregator.add(accumulator, input);
@@ -182,37 +182,37 @@ impl<K: Key, G: Aggregator, M: Retention> AggregatingState<K, G, M> {
     }
 }
 
-impl<K, V: Data, M: Retention> Clone for ValueState<K, V, M> {
+impl<K, V: Data, M: Retention, C> Clone for ValueState<K, V, M, C> {
     fn clone(&self) -> Self {
         ValueState(self.0.clone())
     }
 }
 
-impl<K, V: Data, M: Retention> Clone for ReducingState<K, V, M> {
+impl<K, V: Data, M: Retention, C> Clone for ReducingState<K, V, M, C> {
     fn clone(&self) -> Self {
         ReducingState { kept: self.kept.clone(), reduce: Rc::clone(&self.reduce) }
     }
 }
 
-impl<K, G: Aggregator, M: Retention> Clone for AggregatingState<K, G, M> {
+impl<K, G: Aggregator, M: Retention, C> Clone for AggregatingState<K, G, M, C> {
     fn clone(&self) -> Self {
         AggregatingState { kept: self.kept.clone(), aggregator: Rc::clone(&self.aggregator) }
     }
 }
 
-impl<K, V: Data, M: Retention> std::fmt::Debug for ValueState<K, V, M> {
+impl<K, V: Data, M: Retention, C> std::fmt::Debug for ValueState<K, V, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ValueState<{}>", std::any::type_name::<(K, V)>())
     }
 }
 
-impl<K, V: Data, M: Retention> std::fmt::Debug for ReducingState<K, V, M> {
+impl<K, V: Data, M: Retention, C> std::fmt::Debug for ReducingState<K, V, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ReducingState<{}>", std::any::type_name::<(K, V)>())
     }
 }
 
-impl<K, G: Aggregator, M: Retention> std::fmt::Debug for AggregatingState<K, G, M> {
+impl<K, G: Aggregator, M: Retention, C> std::fmt::Debug for AggregatingState<K, G, M, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AggregatingState<{}>", std::any::type_name::<(K, G)>())
     }

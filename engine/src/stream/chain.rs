@@ -9,7 +9,7 @@
 //!                       one operator: attach() calls its way to the root, which owns the input
 //! ```
 
-use highwater_checkpoint::Moment;
+use highwater_checkpoint::{EventTime, Moment};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -80,7 +80,8 @@ impl<'scope, T: 'static> Chain<'scope, T> for Built<'scope, T> {
 pub(crate) struct Mapped<'scope, T, U> {
     pub(crate) before: Box<dyn Chain<'scope, T> + 'scope>,
     pub(crate) name: &'static str,
-    pub(crate) step: Box<dyn FnMut(&mut Vec<T>, &mut Vec<U>)>,
+    /// Called with the event time of the batch's message as well.
+    pub(crate) step: Box<dyn FnMut(EventTime, &mut Vec<T>, &mut Vec<U>)>,
 }
 
 impl<'scope, T: 'static, U: 'static> Chain<'scope, U> for Mapped<'scope, T, U> {
@@ -92,7 +93,7 @@ impl<'scope, T: 'static, U: 'static> Chain<'scope, U> for Mapped<'scope, T, U> {
         let Mapped { before, mut step, .. } = *self;
         let mut made = Vec::new();
         let link = move |capability: &InputCapability<Moment>, batch: &mut Vec<T>| {
-            step(batch, &mut made);
+            step(capability.time().event, batch, &mut made);
             if !made.is_empty() {
                 take(capability, &mut made);
                 made.clear();

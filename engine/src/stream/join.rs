@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use highwater_checkpoint::EventTime;
+use highwater_checkpoint::{BoxError, EventTime};
 
 use super::{Connected, Data, Key, Stream};
 use crate::operators::join::{
-    Fixed, Outer, Times, as_of_join, co_group, interval_join, unbounded_join,
+    Outer, Sides, Times, Windows, as_of_join, co_group, interval_join, unbounded_join,
 };
 use crate::state::{Context, Ttl};
+use crate::window::{ByTime, Plan, Window};
 
 /// Two streams that are [connected](Connected), and the event times of their records: made by
 /// [`Connected::event_times`].
@@ -58,7 +59,12 @@ impl<'scope, K: Key, L: Data, R: Data> Connected<'scope, K, L, R> {
     /// assert_eq!(lines, ["Ann wants milk", "Ann wants tea"]);
     /// ```
     pub fn unbounded_join(self, uid: &str) -> UnboundedJoin<'scope, K, L, R> {
-        UnboundedJoin { connected: self, uid: uid.to_owned(), time_to_live: None }
+        UnboundedJoin {
+            connected: self,
+            uid: uid.to_owned(),
+            sides: Sides::default(),
+            time_to_live: None,
+        }
     }
 }
 
@@ -67,6 +73,7 @@ impl<'scope, K: Key, L: Data, R: Data> Connected<'scope, K, L, R> {
 pub struct UnboundedJoin<'scope, K, L: 'static, R: 'static> {
     connected: Connected<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
     time_to_live: Option<Duration>,
 }
 
@@ -107,9 +114,9 @@ impl<'scope, K: Key, L: Data, R: Data> UnboundedJoin<'scope, K, L, R> {
         is_outer: bool,
         row: impl FnMut(&K, &L, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let UnboundedJoin { connected, uid, time_to_live } = self;
+        let UnboundedJoin { connected, uid, sides, time_to_live } = self;
         match time_to_live {
-            None => connected.process(&uid, |state| unbounded_join(state, is_outer, row)),
+            None => connected.process(&uid, |state| unbounded_join(state, sides, is_outer, row)),
             Some(duration) => {
                 if duration.as_millis() == 0 {
                     connected.both.flow().refuse(format!(
@@ -118,7 +125,7 @@ impl<'scope, K: Key, L: Data, R: Data> UnboundedJoin<'scope, K, L, R> {
                 }
                 let ttl = Ttl::on_write(duration);
                 connected.process(&uid, |state| {
-                    unbounded_join(&mut state.time_to_live(ttl), is_outer, row)
+                    unbounded_join(&mut state.time_to_live(ttl), sides, is_outer, row)
                 })
             }
         }
@@ -168,17 +175,26 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
                  it must not end before it begins"
             ));
         }
-        IntervalJoin { by_time: self, uid: uid.to_owned(), within_ms: (lower_ms, upper_ms) }
+        IntervalJoin {
+            by_time: self,
+            uid: uid.to_owned(),
+            sides: Sides::default(),
+            within_ms: (lower_ms, upper_ms),
+        }
     }
 
-    /// Pairs of records of a key that are in the same window.
+    /// Pairs of records of a key that are in the same [window](crate::window), of any kind but
+    /// [`Count`](crate::window::Count).
     ///
-    /// Rows come when the watermark has come to the window's end; until then its records are kept.
+    /// Rows come when the watermark has come to the window's end; until then its records are kept, once
+    /// each however many windows they are in. Records of one side and of the other go into one
+    /// [`Session`](crate::window::Session) if there is less than the gap between them: a pair has met in
+    /// it even if a third record is what connects them.
     ///
     /// ```
     /// use std::time::Duration;
     /// use highwater::prelude::*;
-    /// use highwater::stream::JoinWindows;
+    /// use highwater::window::Tumbling;
     /// # use highwater::testing::{VecSource, collect_one};
     ///
     /// let mut rows = collect_one(|flow| {
@@ -192,15 +208,52 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     ///         .keyed()
     ///         .connect(flow.source("asks", asks).keyed())
     ///         .event_times(|bid| EventTime(*bid), |ask| EventTime(*ask))
-    ///         .window_join("met", JoinWindows::tumbling(Duration::from_secs(10)))
+    ///         .window_join("met", Tumbling::of(Duration::from_secs(10)))
     ///         .inner(|item, window, bid, ask| format!("{window} {item} {bid} {ask}"))
     /// });
     /// rows.sort();
-    /// assert_eq!(rows, ["[0, 10000) pot 1000 5000", "[0, 10000) pot 9999 5000"]);
+    /// assert_eq!(rows, ["0..10000 pot 1000 5000", "0..10000 pot 9999 5000"]);
     /// ```
-    pub fn window_join(self, uid: &str, windows: JoinWindows) -> WindowJoin<'scope, K, L, R> {
-        let fixed = windows.check(uid, |reason| self.connected.both.flow().refuse(reason));
-        WindowJoin { by_time: self, uid: uid.to_owned(), windows: fixed }
+    ///
+    /// What was looked at and bought in one visit, and visits without either:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater::prelude::*;
+    /// use highwater::window::Session;
+    /// # use highwater::testing::{VecSource, collect_one};
+    ///
+    /// let rows = collect_one(|flow| {
+    ///     let by_time = || Watermarks::ascending(|(_, at): &(u8, i64)| EventTime(*at));
+    ///     let views = VecSource::new([(7u8, 0), (7, 50), (7, 900)]).with_watermarks(by_time());
+    ///     let orders = VecSource::new([(7u8, 25), (7, 400)]).with_watermarks(by_time());
+    ///     flow.source("views", views)
+    ///         .keyed()
+    ///         .connect(flow.source("orders", orders).keyed())
+    ///         .event_times(|view| EventTime(*view), |order| EventTime(*order))
+    ///         .window_join("visits", Session::gap(Duration::from_millis(30)))
+    ///         .full(|_, visit, view, order| format!("{visit} {view:?} {order:?}"))
+    /// });
+    /// assert_eq!(rows, [
+    ///     "0..80 Some(0) Some(25)",
+    ///     "0..80 Some(50) Some(25)",
+    ///     "400..430 None Some(400)",
+    ///     "900..930 Some(900) None",
+    /// ]);
+    /// ```
+    pub fn window_join(self, uid: &str, windows: impl ByTime) -> WindowJoin<'scope, K, L, R> {
+        let windows = match windows.plan() {
+            Plan::Grid(grid) => Windows::Grid(grid.0),
+            Plan::Session { gap } => Windows::Session { gap },
+            Plan::Refused(reason) => {
+                self.connected.both.flow().refuse(format!("operator {uid:?}: {reason}"));
+                Windows::Session { gap: 1 }
+            }
+            Plan::Count { .. } | Plan::SlidingCount { .. } => {
+                unreachable!("count windows are not `ByTime`")
+            }
+        };
+        WindowJoin { by_time: self, uid: uid.to_owned(), sides: Sides::default(), windows }
     }
 
     /// What both streams have of a key in a window, at once: as [`window_join`](Self::window_join), for
@@ -212,7 +265,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     /// ```
     /// use std::time::Duration;
     /// use highwater::prelude::*;
-    /// use highwater::stream::JoinWindows;
+    /// use highwater::window::Tumbling;
     /// # use highwater::testing::{VecSource, collect_one};
     ///
     /// let rows = collect_one(|flow| {
@@ -225,7 +278,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     ///         .event_times(|at| EventTime(*at), |at| EventTime(*at))
     ///         .co_group(
     ///             "balance",
-    ///             JoinWindows::tumbling(Duration::from_secs(1)),
+    ///             Tumbling::of(Duration::from_secs(1)),
     ///             |_, window, ins, outs| [(window.start.0, ins.len(), outs.len())],
     ///         )
     /// });
@@ -234,22 +287,15 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     pub fn co_group<I>(
         self,
         uid: &str,
-        windows: JoinWindows,
-        mut group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
+        windows: impl ByTime,
+        group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
     ) -> Stream<'scope, I::Item>
     where
         L: Clone,
         R: Clone,
         I: IntoIterator<Item: 'static>,
     {
-        let WindowJoin { by_time, uid, windows } = self.window_join(uid, windows);
-        let ConnectedByTime { connected, times } = by_time;
-        let late = connected.both.flow().late_of(&uid);
-        connected.process_timed(&uid, |state| {
-            co_group(state, times, windows, late, move |ctx, window, lefts, rights| {
-                group(ctx.key(), window, lefts, rights).into_iter().for_each(|row| ctx.emit(row));
-            })
-        })
+        self.window_join(uid, windows).co_group(group)
     }
 
     /// Each left record with the right record of its key that was valid at its time: the last one
@@ -281,7 +327,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
     /// assert_eq!(euros, [4.0, 2.0]);
     /// ```
     pub fn as_of_join(self, uid: &str) -> AsOfJoin<'scope, K, L, R> {
-        AsOfJoin { by_time: self, uid: uid.to_owned() }
+        AsOfJoin { by_time: self, uid: uid.to_owned(), sides: Sides::default() }
     }
 }
 
@@ -290,6 +336,7 @@ impl<'scope, K: Key, L: Data, R: Data> ConnectedByTime<'scope, K, L, R> {
 pub struct IntervalJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
     within_ms: (i64, i64),
 }
 
@@ -336,11 +383,12 @@ impl<'scope, K: Key, L: Data, R: Data> IntervalJoin<'scope, K, L, R> {
         outer: Outer,
         row: impl FnMut(&K, Option<&L>, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let IntervalJoin { by_time, uid, within_ms } = self;
+        let IntervalJoin { by_time, uid, sides, within_ms } = self;
         let ConnectedByTime { connected, times } = by_time;
         let late = connected.both.flow().late_of(&uid);
-        connected
-            .process_timed(&uid, |state| interval_join(state, times, within_ms, outer, late, row))
+        connected.process_timed(&uid, |state| {
+            interval_join(state, (times, sides), within_ms, outer, late, row)
+        })
     }
 }
 
@@ -348,72 +396,13 @@ const PAIRS: &str = "an inner join has pairs only";
 const LEFTS: &str = "each row of a left join has a left record";
 const RIGHTS: &str = "each row of a right join has a right record";
 
-/// A part of event time: what is from the start on and before the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Window {
-    /// The first time in it.
-    pub start: EventTime,
-    /// The first time after it.
-    pub end: EventTime,
-}
-
-impl std::fmt::Display for Window {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}, {})", self.start, self.end)
-    }
-}
-
-/// The windows of a join: see [`ConnectedByTime::window_join`].
-///
-/// A record at `t` is in each window with `start <= t < end`. Windows begin at the Unix epoch and every
-/// slide before and after it, later by the offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JoinWindows {
-    size: Duration,
-    slide: Duration,
-    offset_ms: i64,
-}
-
-impl JoinWindows {
-    /// Windows one after the other. *Range*: from 1 ms, or the job's `run` returns an error.
-    pub fn tumbling(size: Duration) -> Self {
-        Self::sliding(size, size)
-    }
-
-    /// Windows that begin a slide after each other, and overlap. *Range*: both from 1 ms, the slide at
-    /// most the size, or the job's `run` returns an error.
-    pub fn sliding(size: Duration, slide: Duration) -> Self {
-        JoinWindows { size, slide, offset_ms: 0 }
-    }
-
-    /// Makes all windows begin later, or if it is negative earlier. *Default*: 0, so that windows of an
-    /// hour begin with the hours of UTC.
-    #[must_use]
-    pub fn offset_ms(mut self, offset_ms: i64) -> Self {
-        self.offset_ms = offset_ms;
-        self
-    }
-
-    fn check(self, uid: &str, refuse: impl FnOnce(String)) -> Fixed {
-        let JoinWindows { size, slide, offset_ms } = self;
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let (size_ms, slide_ms) = (millis(size), millis(slide));
-        if slide_ms < 1 || size_ms < slide_ms {
-            refuse(format!(
-                "the windows of {uid:?} have a size of {size:?} and a slide of {slide:?}: both must be \
-                 at least 1ms, and the slide at most the size"
-            ));
-        }
-        Fixed { size: size_ms, slide: slide_ms, offset: offset_ms }
-    }
-}
-
 /// A join of records that are in the same window: made by [`ConnectedByTime::window_join`].
 #[must_use = "it is nothing until it is said which rows it makes"]
 pub struct WindowJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
-    windows: Fixed,
+    sides: Sides,
+    windows: Windows,
 }
 
 impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, R> {
@@ -453,15 +442,22 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
         self.join(Outer { left: true, right: true }, row)
     }
 
+    /// As [`ConnectedByTime::co_group`], which this is: for what is to be set before.
+    pub fn co_group<I: IntoIterator<Item: 'static>>(
+        self,
+        mut group: impl FnMut(&K, Window, Vec<L>, Vec<R>) -> I + 'static,
+    ) -> Stream<'scope, I::Item> {
+        self.grouped(move |ctx, window, lefts, rights| {
+            group(ctx.key(), window, lefts, rights).into_iter().for_each(|row| ctx.emit(row));
+        })
+    }
+
     fn join<O: 'static>(
         self,
         outer: Outer,
         mut row: impl FnMut(&K, Window, Option<&L>, Option<&R>) -> O + 'static,
     ) -> Stream<'scope, O> {
-        let WindowJoin { by_time, uid, windows } = self;
-        let ConnectedByTime { connected, times } = by_time;
-        let late = connected.both.flow().late_of(&uid);
-        let group = move |ctx: &Context<'_, K, O>, window, lefts: Vec<L>, rights: Vec<R>| {
+        self.grouped(move |ctx, window, lefts, rights| {
             if rights.is_empty() && outer.left {
                 for left in &lefts {
                     ctx.emit(row(ctx.key(), window, Some(left), None));
@@ -477,8 +473,17 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
                     ctx.emit(row(ctx.key(), window, Some(left), Some(right)));
                 }
             }
-        };
-        connected.process_timed(&uid, |state| co_group(state, times, windows, late, group))
+        })
+    }
+
+    fn grouped<O: 'static>(
+        self,
+        group: impl FnMut(&Context<'_, K, O>, Window, Vec<L>, Vec<R>) + 'static,
+    ) -> Stream<'scope, O> {
+        let WindowJoin { by_time, uid, sides, windows } = self;
+        let ConnectedByTime { connected, times } = by_time;
+        let late = connected.both.flow().late_of(&uid);
+        connected.process_timed(&uid, |state| co_group(state, (times, sides), windows, late, group))
     }
 }
 
@@ -487,6 +492,7 @@ impl<'scope, K: Key, L: Data + Clone, R: Data + Clone> WindowJoin<'scope, K, L, 
 pub struct AsOfJoin<'scope, K, L: 'static, R: 'static> {
     by_time: ConnectedByTime<'scope, K, L, R>,
     uid: String,
+    sides: Sides,
 }
 
 impl<'scope, K: Key, L: Data, R: Data> AsOfJoin<'scope, K, L, R> {
@@ -510,12 +516,57 @@ impl<'scope, K: Key, L: Data, R: Data> AsOfJoin<'scope, K, L, R> {
         self,
         row: impl FnMut(&K, L, Option<&R>) -> Option<O> + 'static,
     ) -> Stream<'scope, O> {
-        let AsOfJoin { by_time, uid } = self;
+        let AsOfJoin { by_time, uid, sides } = self;
         let ConnectedByTime { connected, times } = by_time;
         let late = connected.both.flow().late_of(&uid);
-        connected.process_timed(&uid, |state| as_of_join(state, times, late, row))
+        connected.process_timed(&uid, |state| as_of_join(state, (times, sides), late, row))
     }
 }
+
+macro_rules! evolving {
+    ($($name:ident),*) => {$(
+        impl<K, L: 'static, R: 'static> $name<'_, K, L, R> {
+            /// Sets the version of the type of the left records that are kept: to be raised when it
+            /// changes, or what it means.
+            ///
+            /// *Default*: 1. *Range*: at least 1, and above that of every migration.
+            pub fn left_schema_version(mut self, version: u32) -> Self {
+                self.sides.left = self.sides.left.schema_version(version);
+                self
+            }
+
+            /// As [`left_schema_version`](Self::left_schema_version), of right records.
+            pub fn right_schema_version(mut self, version: u32) -> Self {
+                self.sides.right = self.sides.right.schema_version(version);
+                self
+            }
+
+            /// Restores left records of an older version, which were of the type `O`, through `migrate`:
+            /// the job does not start if that fails. See
+            /// [`KeyedStream::migrate_from`](super::KeyedStream::migrate_from).
+            pub fn migrate_left_from<O: Data, N: Data>(
+                mut self,
+                version: u32,
+                migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+            ) -> Self {
+                self.sides.left = self.sides.left.migrate_from(version, migrate);
+                self
+            }
+
+            /// As [`migrate_left_from`](Self::migrate_left_from), for right records.
+            pub fn migrate_right_from<O: Data, N: Data>(
+                mut self,
+                version: u32,
+                migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+            ) -> Self {
+                self.sides.right = self.sides.right.migrate_from(version, migrate);
+                self
+            }
+        }
+    )*};
+}
+
+evolving!(UnboundedJoin, IntervalJoin, WindowJoin, AsOfJoin);
 
 macro_rules! debug {
     ($($name:ident),*) => {$(

@@ -23,9 +23,7 @@ mod window;
 pub(crate) use chain::{Built, Chain, Kept, Mapped, Output, to_first_output};
 pub use connect::{Connected, ConnectedEvent, Either};
 pub use flow::Flow;
-pub use join::{
-    AsOfJoin, ConnectedByTime, IntervalJoin, JoinWindows, UnboundedJoin, Window, WindowJoin,
-};
+pub use join::{AsOfJoin, ConnectedByTime, IntervalJoin, UnboundedJoin, WindowJoin};
 pub(crate) use keyed::Keep;
 pub use keyed::{Aggregator, Data, Emit, Key, KeyedStream, MergeAggregator};
 pub use process::Arrival;

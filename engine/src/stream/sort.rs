@@ -1,6 +1,7 @@
 //! Records in the order of their event times.
 
 use highwater_checkpoint::EventTime;
+use highwater_checkpoint::schema::Evolution;
 
 use super::{Data, Key, KeyedStream, Stream};
 use crate::operators::join::{ByTime, wake_by};
@@ -53,7 +54,7 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     ) -> Stream<'scope, (K, V)> {
         let late = self.flow().late_of(uid);
         self.process_timed(uid, |state| {
-            let waiting: ByTime<K, V> = ByTime::declare(state, "waiting");
+            let waiting: ByTime<K, V> = ByTime::declare(state, "waiting", Evolution::new());
             let wake = state.event_timers();
             let to_late = late_stream.map(|stream| {
                 let (to_late, late) = state.side_output();

@@ -4,13 +4,23 @@ use timely::dataflow::operators::InputCapability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::{Kept, Mapped, Output, Stream};
-use highwater_checkpoint::Moment;
+use highwater_checkpoint::{EventTime, Moment};
 
 impl<'scope, T: 'static> Stream<'scope, T> {
     fn mapped<U: 'static>(
         self,
         name: &'static str,
-        step: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static,
+        mut step: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static,
+    ) -> Stream<'scope, U> {
+        self.mapped_at(name, move |_, batch, made| step(batch, made))
+    }
+
+    /// Works on whole batches; `step` is also told the watermark that a batch comes at or before: what
+    /// comes after it is not late if its time is that, or later.
+    pub(crate) fn mapped_at<U: 'static>(
+        self,
+        name: &'static str,
+        step: impl FnMut(EventTime, &mut Vec<T>, &mut Vec<U>) + 'static,
     ) -> Stream<'scope, U> {
         let (flow, before) = self.into_chain();
         Stream::of(flow, Mapped { before, name, step: Box::new(step) })

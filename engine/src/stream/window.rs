@@ -3,14 +3,14 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use highwater_checkpoint::EventTime;
+use highwater_checkpoint::{BoxError, EventTime};
 
 use super::{Aggregator, Data, Key, KeyedStream, MergeAggregator, Stream};
 use crate::operators::window::{
-    Aggregated, Clock, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced, Windowing,
-    fold_windows, merge_windows,
+    Aggregated, Clock, Collected, Counted, Evolved, Fold, Folded, Merge, Ranked, Reduced,
+    Windowing, fold_windows,
 };
-use crate::window::{Aligned, Assigner, Plan, Trigger, Tumbling, Window, Windowed, millis};
+use crate::window::{Aligned, All, Assigner, Plan, Trigger, Tumbling, Window, Windowed, millis};
 
 /// A keyed stream whose records are in [windows](crate::window). Made by [`KeyedStream::window`].
 ///
@@ -23,6 +23,7 @@ pub struct WindowedStream<'scope, K: 'static, V: 'static, W, T, L = LateDropped>
     clock: Clock<T>,
     lateness: Duration,
     trigger: Trigger,
+    evolved: Evolved,
     late: PhantomData<fn() -> L>,
 }
 
@@ -122,6 +123,7 @@ impl<'scope, K: Key, V: Data + Clone> KeyedStream<'scope, K, V> {
             clock: Clock::Event(time_of),
             lateness: Duration::ZERO,
             trigger: Trigger::watermark(),
+            evolved: Evolved::default(),
             late: PhantomData,
         }
     }
@@ -155,6 +157,7 @@ impl<'scope, K: Key, V: Data + Clone> KeyedStream<'scope, K, V> {
             clock: Clock::Day,
             lateness: Duration::ZERO,
             trigger: Trigger::watermark(),
+            evolved: Evolved::default(),
             late: PhantomData,
         }
     }
@@ -163,8 +166,15 @@ impl<'scope, K: Key, V: Data + Clone> KeyedStream<'scope, K, V> {
 impl<'scope, T: Data + Clone> Stream<'scope, T> {
     /// Puts all records into windows, whatever their keys: [`KeyedStream::window`] with the key `()`.
     ///
-    /// All of them go to one worker, which has all the work. Where that is too much, count or reduce by
-    /// key first, in the same windows, and add up the results.
+    /// One worker has the windows. What merges, that is [`count`](WindowedStream::count),
+    /// [`reduce`](WindowedStream::reduce), [`aggregate`](WindowedStream::aggregate) and
+    /// [`top`](WindowedStream::top), is merged on each worker first, batch by batch, so that the one gets
+    /// a value for each slice rather than each record; `reduce` has records of different workers in no
+    /// order anyhow. All records go there, one by one, for what needs them: `process` and `fold`,
+    /// windows by [`Session`](crate::window::Session) or [`Count`](crate::window::Count),
+    /// [`late_output`](WindowedStream::late_output) and
+    /// [`early_after`](Trigger::early_after). Where that is too much, reduce by key first, in the same
+    /// windows, and the results once more.
     ///
     /// ```
     /// use std::time::Duration;
@@ -185,8 +195,8 @@ impl<'scope, T: Data + Clone> Stream<'scope, T> {
         self,
         assigner: W,
         time_of: F,
-    ) -> WindowedStream<'scope, (), T, W, F> {
-        self.key_by(|_| ()).window(assigner, time_of)
+    ) -> WindowedStream<'scope, (), T, All<W>, F> {
+        self.key_by(|_| ()).window(All(assigner), time_of)
     }
 }
 
@@ -270,8 +280,56 @@ where
     /// assert_eq!((counts.len(), late.len()), (3, 0));
     /// ```
     pub fn late_output(self) -> WindowedStream<'scope, K, V, W, T, LateAside> {
-        let WindowedStream { stream, assigner, clock, lateness, trigger, .. } = self;
-        WindowedStream { stream, assigner, clock, lateness, trigger, late: PhantomData }
+        let WindowedStream { stream, assigner, clock, lateness, trigger, evolved, .. } = self;
+        WindowedStream { stream, assigner, clock, lateness, trigger, evolved, late: PhantomData }
+    }
+
+    /// Sets the version of the type of what is kept of each window, which checkpoints record: to be
+    /// raised when the type changes, or what it means.
+    ///
+    /// That is the accumulator of `aggregate` and `fold`, `Option<V>` for `reduce`, `Vec<V>` for
+    /// `process` and `top`, and `u64` for `count`. Folds over [sliding](crate::window::Count::sliding)
+    /// count windows keep `Vec<V>`. *Default*: 1. *Range*: at least 1, and above that of every migration.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.evolved = self.evolved.schema_version(version);
+        self
+    }
+
+    /// Restores windows of an older version, in which `O` was kept of each, through `migrate`. Keys are
+    /// not migrated, nor windows to others: those that are open stay as they are. See
+    /// [`KeyedStream::migrate_from`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use highwater::prelude::*;
+    /// # use highwater::window::Tumbling;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// # let _ = collect_one(|flow| {
+    /// # let clicks = flow.source("clicks", VecSource::new([("ann".to_owned(), 1)])).keyed();
+    /// // Clicks were counted in a u32 once.
+    /// clicks
+    ///     .window(Tumbling::of(Duration::from_secs(60)), |at| EventTime(*at))
+    ///     .schema_version(2)
+    ///     .migrate_from(1, |clicks: u32| u64::from(clicks))
+    ///     .fold("clicks-per-minute", 0, |clicks: &mut u64, _at| *clicks += 1)
+    /// # });
+    /// ```
+    pub fn migrate_from<O: Data, N: Data>(
+        self,
+        version: u32,
+        migrate: impl Fn(O) -> N + 'static,
+    ) -> Self {
+        self.try_migrate_from(version, move |old| Ok(migrate(old)))
+    }
+
+    /// As [`migrate_from`](Self::migrate_from), for what may fail: the job does not start then.
+    pub fn try_migrate_from<O: Data, N: Data>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(O) -> Result<N, BoxError> + 'static,
+    ) -> Self {
+        self.evolved = self.evolved.migrate_from(version, migrate);
+        self
     }
 
     /// What is to be built; what is wrong is noted for the job's run to return.
@@ -293,7 +351,7 @@ where
             let what = "windows by processing time know no lateness and no interval of event time";
             refuse(format!("{what}: set neither, or use `window`"));
         }
-        if let (Plan::Count { .. }, Ok(trigger)) = (&plan, &trigger)
+        if let (Plan::Count { .. } | Plan::SlidingCount { .. }, Ok(trigger)) = (&plan, &trigger)
             && (!trigger.is_plain() || self.lateness > Duration::ZERO)
         {
             let what = "count windows fire when they are full, and know no lateness";
@@ -315,8 +373,9 @@ where
             Trigger::watermark().plan()
         });
         let trigger = trigger.expect("the default trigger is right");
-        let (stream, clock) = (self.stream, self.clock);
-        (stream, Windowing { plan, trigger, clock, lateness, is_late_kept: L::IS_KEPT })
+        let WindowedStream { stream, clock, evolved, .. } = self;
+        let is_late_kept = L::IS_KEPT;
+        (stream, Windowing { plan, trigger, clock, lateness, is_late_kept, evolved })
     }
 
     fn folded<F: Fold<K, V>>(self, uid: &str, fold: F) -> L::Streams<'scope, K, V, F::Said> {
@@ -327,7 +386,7 @@ where
 
     fn merged<F: Merge<K, V>>(self, uid: &str, fold: F) -> L::Streams<'scope, K, V, F::Said> {
         let (stream, windowing) = self.planned(uid);
-        let (results, late) = merge_windows(uid, stream, windowing, fold);
+        let (results, late) = W::merge(uid, stream, windowing, fold);
         L::streams(results, late)
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::operators::window::{self, Grid, OVERLAP_MAX, SPAN_MAX};
+use highwater_checkpoint::EventTime;
+
+use crate::operators::window::{self, Grid, Merge, OVERLAP_MAX, SPAN_MAX, Streams, Windowing};
+use crate::stream::{Data, Key, Stream};
 
 /// A kind of windows. Closed: the engine knows them all.
 #[diagnostic::on_unimplemented(
@@ -21,8 +24,58 @@ pub trait Assigner: sealed::Sealed + 'static {
 )]
 pub trait Aligned: Assigner {}
 
+/// Windows that the times of records decide on: two streams can be in the same ones.
+#[diagnostic::on_unimplemented(
+    message = "windows of `{Self}` are not by time, so that two streams have none in common",
+    note = "those are: Tumbling, Days, Sliding, Session, Cumulating, Global"
+)]
+pub trait ByTime: Assigner {}
+
+#[expect(private_bounds, private_interfaces, reason = "sealed: programs cannot name the trait")]
 mod sealed {
-    pub trait Sealed {}
+    use super::{Data, EventTime, Key, Merge, Stream, Streams, Windowing, window};
+
+    pub trait Sealed {
+        /// Adds windows whose contents merge.
+        #[doc(hidden)]
+        fn merge<'scope, K: Key, V: Data + Clone, F: Merge<K, V>, T>(
+            uid: &str,
+            stream: Stream<'scope, (K, V)>,
+            windowing: Windowing<T>,
+            fold: F,
+        ) -> Streams<'scope, K, V, F::Said>
+        where
+            T: Fn(&V) -> EventTime + 'static,
+        {
+            window::merge_windows(uid, stream, windowing, fold)
+        }
+    }
+
+    impl<W: Sealed> Sealed for super::All<W> {
+        fn merge<'scope, K: Key, V: Data + Clone, F: Merge<K, V>, T>(
+            uid: &str,
+            stream: Stream<'scope, (K, V)>,
+            windowing: Windowing<T>,
+            fold: F,
+        ) -> Streams<'scope, K, V, F::Said>
+        where
+            T: Fn(&V) -> EventTime + 'static,
+        {
+            window::merge_windows_of_few(uid, stream, windowing, fold)
+        }
+    }
+}
+
+/// Windows that all records share, whatever their keys: made by
+/// [`window_all`](crate::Stream::window_all).
+#[derive(Clone, Copy, Debug)]
+pub struct All<W>(pub(crate) W);
+
+impl<W: Aligned> Aligned for All<W> {}
+impl<W: Assigner> Assigner for All<W> {
+    fn plan(&self) -> Plan {
+        self.0.plan()
+    }
 }
 
 /// What an assigner comes to; `Refused` says what is wrong with it.
@@ -36,6 +89,8 @@ pub enum Plan {
     Session { gap: i64 },
     #[doc(hidden)]
     Count { records: u64 },
+    #[doc(hidden)]
+    SlidingCount { size: i64, slide: i64 },
     #[doc(hidden)]
     Refused(String),
 }
@@ -119,6 +174,7 @@ impl Tumbling {
 with_offset!(Tumbling);
 
 impl sealed::Sealed for Tumbling {}
+impl ByTime for Tumbling {}
 impl Aligned for Tumbling {}
 impl Assigner for Tumbling {
     fn plan(&self) -> Plan {
@@ -170,6 +226,7 @@ impl Days {
 }
 
 impl sealed::Sealed for Days {}
+impl ByTime for Days {}
 impl Aligned for Days {}
 impl Assigner for Days {
     fn plan(&self) -> Plan {
@@ -210,6 +267,7 @@ impl Sliding {
 with_offset!(Sliding);
 
 impl sealed::Sealed for Sliding {}
+impl ByTime for Sliding {}
 impl Aligned for Sliding {}
 impl Assigner for Sliding {
     fn plan(&self) -> Plan {
@@ -264,6 +322,7 @@ impl Cumulating {
 with_offset!(Cumulating);
 
 impl sealed::Sealed for Cumulating {}
+impl ByTime for Cumulating {}
 impl Aligned for Cumulating {}
 impl Assigner for Cumulating {
     fn plan(&self) -> Plan {
@@ -309,6 +368,7 @@ impl Session {
 }
 
 impl sealed::Sealed for Session {}
+impl ByTime for Session {}
 impl Assigner for Session {
     fn plan(&self) -> Plan {
         let gap = millis("the gap of the session windows", self.gap);
@@ -322,6 +382,7 @@ impl Assigner for Session {
 pub struct Global;
 
 impl sealed::Sealed for Global {}
+impl ByTime for Global {}
 impl Aligned for Global {}
 impl Assigner for Global {
     fn plan(&self) -> Plan {
@@ -343,13 +404,40 @@ impl Assigner for Global {
 #[derive(Clone, Copy, Debug)]
 #[must_use = "give it to `window`"]
 pub struct Count {
-    records: u64,
+    size: u64,
+    slide: u64,
 }
 
 impl Count {
-    /// Windows of `records`, at least 1.
+    /// Windows of `records`, one after the other. *Range*: at least 1.
     pub fn of(records: u64) -> Count {
-        Count { records }
+        Count::sliding(records, records)
+    }
+
+    /// Windows of the last `size` records of a key, one of which fires with each `slide`th record.
+    ///
+    /// The first ones, until there are `size` records, are of as many as there are: Flink's
+    /// `countWindow(size, slide)`. What comes after the last firing is in no window that fires. The last
+    /// records of a key are kept for good, as slices that windows share; with
+    /// [`fold`](crate::stream::WindowedStream::fold), which cannot merge those, as records.
+    ///
+    /// *Range*: both from 1 to 10^16; `slide` at most `size`, or records would be in no window.
+    ///
+    /// ```
+    /// use highwater::prelude::*;
+    /// use highwater::window::Count;
+    /// # use highwater::testing::{VecSource, collect_one};
+    ///
+    /// // The sum of the last three, with each second one.
+    /// let sums = collect_one(|flow| {
+    ///     let numbers = flow.source("numbers", VecSource::new([1, 2, 3, 4, 5, 6, 7]));
+    ///     let last = numbers.window_all(Count::sliding(3, 2), |_| EventTime(0));
+    ///     last.reduce("sums", |one, other| one + other).map(|windowed| windowed.value)
+    /// });
+    /// assert_eq!(sums, [1 + 2, 2 + 3 + 4, 4 + 5 + 6]);
+    /// ```
+    pub fn sliding(size: u64, slide: u64) -> Count {
+        Count { size, slide }
     }
 }
 
@@ -357,9 +445,23 @@ impl sealed::Sealed for Count {}
 impl Aligned for Count {}
 impl Assigner for Count {
     fn plan(&self) -> Plan {
-        match self.records {
-            0 => Plan::Refused("count windows are of 0 records: at least 1 is needed".to_owned()),
-            records => Plan::Count { records },
+        let Count { size, slide } = *self;
+        let whole = |records: u64| i64::try_from(records).ok().filter(|of| *of <= SPAN_MAX);
+        if size == 0 || slide == 0 {
+            Plan::Refused(format!(
+                "count windows of {size} records each {slide} records: at least 1 is needed"
+            ))
+        } else if slide > size {
+            Plan::Refused(format!(
+                "the slide of the count windows, {slide}, is longer than their size, {size}: records \
+                 between two of them would be in none"
+            ))
+        } else if slide == size {
+            Plan::Count { records: size }
+        } else if let (Some(size), Some(slide)) = (whole(size), whole(slide)) {
+            Plan::SlidingCount { size, slide }
+        } else {
+            Plan::Refused(format!("count windows of {size} records: at most {SPAN_MAX} is allowed"))
         }
     }
 }

@@ -12,7 +12,11 @@
 //! | [`Cumulating`] | from a common beginning, each a step longer than the one before |
 //! | [`Session`] | as long as records of a key come with less than a gap between them |
 //! | [`Global`] | one, of everything |
-//! | [`Count`] | of as many records, whatever their times |
+//! | [`Count`] | of as many records, whatever their times; one after the other, or sliding |
+//!
+//! Two streams meet in the same windows by
+//! [`window_join`](crate::stream::ConnectedByTime::window_join) and
+//! [`co_group`](crate::stream::ConnectedByTime::co_group).
 //!
 //! # At the edges
 //!
@@ -39,7 +43,7 @@ use highwater_checkpoint::EventTime;
 use serde::{Deserialize, Serialize};
 
 pub use assigners::{
-    Aligned, Assigner, Count, Cumulating, Days, Global, Session, Sliding, Tumbling,
+    Aligned, All, Assigner, ByTime, Count, Cumulating, Days, Global, Session, Sliding, Tumbling,
 };
 pub(crate) use assigners::{Plan, millis};
 pub use trigger::Trigger;

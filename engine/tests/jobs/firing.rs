@@ -101,7 +101,7 @@ fn regression_windows_that_fire_while_an_epoch_ends_fire_once() {
         }
         deaths += 1;
     }
-    let (mut found, right) = (collected.records(), model(kind, &[records]));
+    let (mut found, right) = (collected.records(), model((kind, How::Aggregate), &[records]));
     found.sort();
     assert!(deaths >= 4, "{deaths} deaths");
     let twice =
@@ -152,7 +152,7 @@ fn regression_a_job_that_was_drained_goes_on_from_its_savepoint_with_what_is_lef
         let kind = Kind::Sliding(size, slide, 0);
         let mut fired = before.records();
         fired.sort();
-        assert_eq!(fired, model(kind, &of_first), "a drain fires everything");
+        assert_eq!(fired, model((kind, How::Aggregate), &of_first), "a drain fires everything");
 
         open.store(usize::MAX, Ordering::Relaxed);
         let after = CollectSink::new();
@@ -165,6 +165,10 @@ fn regression_a_job_that_was_drained_goes_on_from_its_savepoint_with_what_is_lef
             records.iter().map(|split| split[150.min(split.len())..].to_vec()).collect();
         let mut fired = after.records();
         fired.sort();
-        assert_eq!(fired, model(kind, &rest), "what is left, and nothing of what was said");
+        assert_eq!(
+            fired,
+            model((kind, How::Aggregate), &rest),
+            "what is left, and nothing of what was said"
+        );
     }
 }

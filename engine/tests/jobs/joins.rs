@@ -14,8 +14,9 @@ use highwater::checkpoint::metadata::CheckpointMetadata;
 use highwater::checkpoint::store::{BlobStore, Location, layout};
 use highwater::prelude::*;
 use highwater::state::Context;
-use highwater::stream::{Arrival, ConnectedByTime, JoinWindows};
+use highwater::stream::{Arrival, ConnectedByTime};
 use highwater::testing::{CollectSink, Random, VecSource};
+use highwater::window::{Cumulating, Days, Global, Session, Sliding, Tumbling, Window};
 use highwater::{Error, RestartStrategy};
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,8 @@ struct Record {
     id: u32,
 }
 
-/// A row of a join: the key, the start of the window if there is one, and the numbers of the records.
-type Row = (u8, i64, Option<u32>, Option<u32>);
+/// A row of a join: the key, the bounds of the window if there is one, and the numbers of the records.
+type Row = (u8, (i64, i64), Option<u32>, Option<u32>);
 
 /// Two inputs of some splits each, with many equal times.
 fn inputs(seed: u64, records: usize) -> [Vec<Vec<Record>>; 2] {
@@ -60,64 +61,104 @@ enum Kind {
     Full,
 }
 
+/// Sizes, offsets and gaps in milliseconds.
+#[derive(Clone, Copy, Debug)]
+enum Windows {
+    Tumbling(i64, i64),
+    Sliding(i64, i64),
+    Cumulating(i64, i64),
+    Days,
+    Global,
+    Session(i64),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Join {
     Interval(i64, i64, Kind),
-    Tumbling(i64, i64, Kind),
-    Sliding(i64, i64, Kind),
-    CoGroup(i64),
+    Windowed(Windows, Kind),
+    CoGroup(Windows),
     AsOf(Kind),
     Unbounded,
+}
+
+fn ms(ms: i64) -> Duration {
+    Duration::from_millis(ms.unsigned_abs())
+}
+
+/// Applies a macro to the assigner.
+macro_rules! with_windows {
+    ($windows:expr, $then:ident) => {
+        match $windows {
+            Windows::Tumbling(size, offset) if offset < 0 => {
+                $then!(Tumbling::of(ms(size)).offset_back(ms(offset)))
+            }
+            Windows::Tumbling(size, offset) => $then!(Tumbling::of(ms(size)).offset(ms(offset))),
+            Windows::Sliding(size, slide) => $then!(Sliding::of(ms(size), ms(slide))),
+            Windows::Cumulating(max, step) => $then!(Cumulating::of(ms(max), ms(step))),
+            Windows::Days => $then!(Days::of("UTC")),
+            Windows::Global => $then!(Global),
+            Windows::Session(gap) => $then!(Session::gap(ms(gap))),
+        }
+    };
+}
+
+fn bounds(window: Window) -> (i64, i64) {
+    (window.start.0, window.end.0)
 }
 
 impl Join {
     fn build(self, both: ConnectedByTime<'_, u8, Record, Record>) -> Stream<'_, Row> {
         let id = |record: &Record| record.id;
-        let ms = |ms: i64| Duration::from_millis(ms as u64);
         match self {
             Join::Interval(lower, upper, kind) => {
                 let join = both.interval_join("join", lower, upper);
                 match kind {
-                    Kind::Inner => join.inner(|k, l, r| (*k, 0, Some(l.id), Some(r.id))),
-                    Kind::Left => join.left(move |k, l, r| (*k, 0, Some(l.id), r.map(id))),
-                    Kind::Right => join.right(move |k, l, r| (*k, 0, l.map(id), Some(r.id))),
-                    Kind::Full => join.full(move |k, l, r| (*k, 0, l.map(id), r.map(id))),
+                    Kind::Inner => join.inner(|k, l, r| (*k, (0, 0), Some(l.id), Some(r.id))),
+                    Kind::Left => join.left(move |k, l, r| (*k, (0, 0), Some(l.id), r.map(id))),
+                    Kind::Right => join.right(move |k, l, r| (*k, (0, 0), l.map(id), Some(r.id))),
+                    Kind::Full => join.full(move |k, l, r| (*k, (0, 0), l.map(id), r.map(id))),
                 }
             }
-            Join::Tumbling(size, slide, kind) | Join::Sliding(size, slide, kind) => {
-                let windows = match self {
-                    Join::Tumbling(..) => JoinWindows::tumbling(ms(size)).offset_ms(slide),
-                    _ => JoinWindows::sliding(ms(size), ms(slide)),
-                };
-                let join = both.window_join("join", windows);
+            Join::Windowed(windows, kind) => {
+                macro_rules! join {
+                    ($assigner:expr) => {
+                        both.window_join("join", $assigner)
+                    };
+                }
+                let join = with_windows!(windows, join);
                 match kind {
-                    Kind::Inner => join.inner(|k, w, l, r| (*k, w.start.0, Some(l.id), Some(r.id))),
+                    Kind::Inner => join.inner(|k, w, l, r| (*k, bounds(w), Some(l.id), Some(r.id))),
                     Kind::Left => {
-                        join.left(move |k, w, l, r| (*k, w.start.0, Some(l.id), r.map(id)))
+                        join.left(move |k, w, l, r| (*k, bounds(w), Some(l.id), r.map(id)))
                     }
                     Kind::Right => {
-                        join.right(move |k, w, l, r| (*k, w.start.0, l.map(id), Some(r.id)))
+                        join.right(move |k, w, l, r| (*k, bounds(w), l.map(id), Some(r.id)))
                     }
                     Kind::Full => {
-                        join.full(move |k, w, l, r| (*k, w.start.0, l.map(id), r.map(id)))
+                        join.full(move |k, w, l, r| (*k, bounds(w), l.map(id), r.map(id)))
                     }
                 }
             }
-            Join::CoGroup(size) => {
-                let windows = JoinWindows::tumbling(ms(size));
-                both.co_group("join", windows, |key, window, lefts, rights| {
+            Join::CoGroup(windows) => {
+                let group = |key: &u8, window: Window, lefts, rights| {
                     let count = |records: Vec<Record>| {
                         assert!(records.is_sorted_by_key(|record| record.at));
                         Some(records.len() as u32)
                     };
-                    [(*key, window.start.0, count(lefts), count(rights))]
-                })
+                    [(*key, bounds(window), count(lefts), count(rights))]
+                };
+                macro_rules! co_group {
+                    ($assigner:expr) => {
+                        both.co_group("join", $assigner, group)
+                    };
+                }
+                with_windows!(windows, co_group)
             }
             Join::AsOf(Kind::Inner) => {
-                both.as_of_join("join").inner(|k, l, r| (*k, 0, Some(l.id), Some(r.id)))
+                both.as_of_join("join").inner(|k, l, r| (*k, (0, 0), Some(l.id), Some(r.id)))
             }
             Join::AsOf(_) => {
-                both.as_of_join("join").left(move |k, l, r| (*k, 0, Some(l.id), r.map(id)))
+                both.as_of_join("join").left(move |k, l, r| (*k, (0, 0), Some(l.id), r.map(id)))
             }
             Join::Unbounded => unreachable!("it has no times"),
         }
@@ -128,36 +169,83 @@ impl Join {
         let mut rows = match self {
             Join::Interval(lower, upper, kind) => {
                 let meets = |l: &Record, r: &Record| l.at + lower <= r.at && r.at <= l.at + upper;
-                nested_loop(lefts, rights, kind, 0, meets)
+                nested_loop(lefts, rights, kind, (0, 0), meets)
             }
-            Join::Tumbling(size, offset, kind) => {
-                in_windows(lefts, rights, size, size, offset, kind)
+            Join::Windowed(windows, kind) => {
+                let mut rows = Vec::new();
+                each_window(windows, lefts, rights, |_, bounds, lefts, rights| {
+                    rows.extend(nested_loop(lefts, rights, kind, bounds, |_, _| true));
+                });
+                rows
             }
-            Join::Sliding(size, slide, kind) => in_windows(lefts, rights, size, slide, 0, kind),
-            Join::CoGroup(size) => {
-                let mut counts: BTreeMap<(u8, i64), [u32; 2]> = BTreeMap::new();
-                for (side, records) in [lefts, rights].into_iter().enumerate() {
-                    for record in records {
-                        let start = record.at - record.at.rem_euclid(size);
-                        counts.entry((record.key, start)).or_default()[side] += 1;
+            Join::CoGroup(windows) => {
+                let mut rows = Vec::new();
+                each_window(windows, lefts, rights, |key, bounds, lefts, rights| {
+                    if lefts.len() + rights.len() > 0 {
+                        let count = |records: &[Record]| Some(records.len() as u32);
+                        rows.push((key, bounds, count(lefts), count(rights)));
                     }
-                }
-                let row =
-                    |((key, start), [l, r]): ((u8, i64), [u32; 2])| (key, start, Some(l), Some(r));
-                counts.into_iter().map(row).collect()
+                });
+                rows
             }
             Join::AsOf(kind) => {
                 let version = |l: &Record| {
                     let valid = rights.iter().filter(|r| r.key == l.key && r.at <= l.at);
                     valid.max_by_key(|r| r.at).map(|r| r.id)
                 };
-                let rows = lefts.iter().map(|l| (l.key, 0, Some(l.id), version(l)));
+                let rows = lefts.iter().map(|l| (l.key, (0, 0), Some(l.id), version(l)));
                 rows.filter(|row| row.3.is_some() || matches!(kind, Kind::Left)).collect()
             }
-            Join::Unbounded => nested_loop(lefts, rights, Kind::Inner, 0, |_, _| true),
+            Join::Unbounded => nested_loop(lefts, rights, Kind::Inner, (0, 0), |_, _| true),
         };
         rows.sort();
         rows
+    }
+}
+
+/// The windows in which a record of these may be, by their definitions.
+fn candidates(windows: Windows, records: &[Record]) -> Vec<(i64, i64)> {
+    let starts = |every: i64, offset: i64| {
+        (-2_000..8_000).filter(move |start| (start - offset).rem_euclid(every) == 0)
+    };
+    match windows {
+        Windows::Tumbling(size, offset) => {
+            starts(size, offset).map(|start| (start, start + size)).collect()
+        }
+        Windows::Sliding(size, slide) => {
+            starts(slide, 0).map(|start| (start, start + size)).collect()
+        }
+        Windows::Cumulating(max, step) => starts(max, 0)
+            .flat_map(|start| (1..=max / step).map(move |n| (start, start + n * step)))
+            .collect(),
+        Windows::Days => vec![(-86_400_000, 0), (0, 86_400_000)],
+        Windows::Global => vec![(i64::MIN, i64::MAX)],
+        Windows::Session(gap) => {
+            let mut times: Vec<i64> = records.iter().map(|record| record.at).collect();
+            times.sort_unstable();
+            let sessions = times.chunk_by(|one, next| next - one < gap);
+            sessions.map(|of| (of[0], of[of.len() - 1] + gap)).collect()
+        }
+    }
+}
+
+fn each_window(
+    windows: Windows,
+    lefts: &[Record],
+    rights: &[Record],
+    mut each: impl FnMut(u8, (i64, i64), &[Record], &[Record]),
+) {
+    for key in 0..6 {
+        let of_key = |records: &[Record]| -> Vec<Record> {
+            records.iter().filter(|record| record.key == key).copied().collect()
+        };
+        let (lefts, rights) = (of_key(lefts), of_key(rights));
+        for (start, end) in candidates(windows, &[&*lefts, &*rights].concat()) {
+            let within = |records: &[Record]| -> Vec<Record> {
+                records.iter().filter(|r| start <= r.at && r.at < end).copied().collect()
+            };
+            each(key, (start, end), &within(&lefts), &within(&rights));
+        }
     }
 }
 
@@ -165,42 +253,23 @@ fn nested_loop(
     lefts: &[Record],
     rights: &[Record],
     kind: Kind,
-    start: i64,
+    window: (i64, i64),
     meets: impl Fn(&Record, &Record) -> bool,
 ) -> Vec<Row> {
     let mut rows = Vec::new();
     for l in lefts {
         let partners = rights.iter().filter(|r| r.key == l.key && meets(l, r));
-        rows.extend(partners.map(|r| (l.key, start, Some(l.id), Some(r.id))));
+        rows.extend(partners.map(|r| (l.key, window, Some(l.id), Some(r.id))));
     }
     for l in lefts.iter().filter(|_| matches!(kind, Kind::Left | Kind::Full)) {
         if !rights.iter().any(|r| r.key == l.key && meets(l, r)) {
-            rows.push((l.key, start, Some(l.id), None));
+            rows.push((l.key, window, Some(l.id), None));
         }
     }
     for r in rights.iter().filter(|_| matches!(kind, Kind::Right | Kind::Full)) {
         if !lefts.iter().any(|l| r.key == l.key && meets(l, r)) {
-            rows.push((r.key, start, None, Some(r.id)));
+            rows.push((r.key, window, None, Some(r.id)));
         }
-    }
-    rows
-}
-
-fn in_windows(
-    lefts: &[Record],
-    rights: &[Record],
-    size: i64,
-    slide: i64,
-    offset: i64,
-    kind: Kind,
-) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for start in (-2_000..20_000).filter(|start| (start - offset) % slide == 0) {
-        let within = |records: &[Record]| -> Vec<Record> {
-            let within = records.iter().filter(|r| start <= r.at && r.at < start + size);
-            within.copied().collect()
-        };
-        rows.extend(nested_loop(&within(lefts), &within(rights), kind, start, |_, _| true));
     }
     rows
 }
@@ -242,7 +311,7 @@ fn run(
         let both = lefts.connect(rights);
         let rows = match join {
             Join::Unbounded => {
-                both.unbounded_join("join").inner(|k, l, r| (*k, 0, Some(l.id), Some(r.id)))
+                both.unbounded_join("join").inner(|k, l, r| (*k, (0, 0), Some(l.id), Some(r.id)))
             }
             join => join.build(both.event_times(|l| EventTime(l.at), |r| EventTime(r.at))),
         };
@@ -267,7 +336,17 @@ fn check(inputs: &[Vec<Vec<Record>>; 2], join: Join, collected: &CollectSink<Row
 const ALL: [Kind; 4] = [Kind::Inner, Kind::Left, Kind::Right, Kind::Full];
 
 fn joins() -> Vec<Join> {
-    let mut joins = vec![Join::CoGroup(35), Join::Unbounded];
+    let mut joins = vec![Join::Unbounded];
+    joins.extend(
+        [
+            Windows::Tumbling(35, 0),
+            Windows::Cumulating(60, 15),
+            Windows::Days,
+            Windows::Session(8),
+            Windows::Global,
+        ]
+        .map(Join::CoGroup),
+    );
     joins.extend([Kind::Inner, Kind::Left].map(Join::AsOf));
     for kind in ALL {
         joins.extend([
@@ -275,10 +354,12 @@ fn joins() -> Vec<Join> {
             Join::Interval(5, 30, kind),
             Join::Interval(-90, -60, kind),
             Join::Interval(0, 0, kind),
-            Join::Tumbling(25, 0, kind),
-            Join::Tumbling(10, -3, kind),
-            Join::Sliding(30, 7, kind),
-            Join::Sliding(24, 8, kind),
+            Join::Windowed(Windows::Tumbling(25, 0), kind),
+            Join::Windowed(Windows::Tumbling(10, -3), kind),
+            Join::Windowed(Windows::Sliding(30, 7), kind),
+            Join::Windowed(Windows::Sliding(24, 8), kind),
+            Join::Windowed(Windows::Session(11), kind),
+            Join::Windowed(Windows::Session(30), kind),
         ]);
     }
     joins
@@ -349,8 +430,9 @@ fn joins_by_time_keep_what_the_watermark_still_needs() {
     let source = timed(&[(0..6_000).map(record).collect()], 50);
     let joins = [
         Join::Interval(-20, 30, Kind::Full),
-        Join::Tumbling(50, 0, Kind::Inner),
-        Join::Sliding(60, 20, Kind::Inner),
+        Join::Windowed(Windows::Tumbling(50, 0), Kind::Inner),
+        Join::Windowed(Windows::Sliding(60, 20), Kind::Inner),
+        Join::Windowed(Windows::Cumulating(60, 20), Kind::Inner),
         Join::AsOf(Kind::Left),
     ];
     for join in joins {
@@ -385,13 +467,16 @@ fn scripted(records: Vec<Record>, told: &Arc<AtomicBool>) -> Trickle<Record> {
     Trickle::paced(VecSource::new(records), move |_, read| Ok(usize::from(goes_on(read))))
 }
 
-/// A record at the watermark is not late, one a millisecond before it is.
-#[test]
-fn a_record_a_millisecond_late_is_dropped_and_counted() {
-    let record = |at, id| Record { key: 0, at, id };
-    // The watermark is 100 after the first.
-    let lefts = vec![record(100, 1), record(100, 2), record(99, 3), record(101, 4)];
-    let rights = vec![record(100, 11), record(1_000, 12)];
+/// Joins `lefts`, of which all but the first come when the join has acted on the watermark 100, with
+/// `rights`, which are there; returns the rows and the count of late records.
+fn late(
+    lefts: Vec<Record>,
+    rights: Vec<Record>,
+    join: impl for<'scope> Fn(ConnectedByTime<'scope, u8, Record, Record>) -> Stream<'scope, Row>
+    + Send
+    + Sync
+    + 'static,
+) -> (Vec<Row>, u64) {
     let told = Arc::new(AtomicBool::new(false));
     let by_time = || Watermarks::ascending(|record: &Record| EventTime(record.at));
     let lefts = scripted(lefts, &told).with_watermarks(by_time());
@@ -401,11 +486,8 @@ fn a_record_a_millisecond_late_is_dropped_and_counted() {
     let summary = Job::new("late").quiet().execute(move |flow| {
         let lefts = flow.source("lefts", lefts.clone()).key_by(|record| record.key);
         let rights = flow.source("rights", rights.clone()).key_by(|record| record.key);
-        let joined = lefts
-            .connect(rights)
-            .event_times(|l| EventTime(l.at), |r| EventTime(r.at))
-            .interval_join("join", -10, 10)
-            .inner(|k, l, r| (*k, 0, Some(l.id), Some(r.id)));
+        let both = lefts.connect(rights);
+        let joined = join(both.event_times(|l| EventTime(l.at), |r| EventTime(r.at)));
         // What comes behind the join is told of a watermark when the join has acted on it.
         let told = Arc::clone(&told);
         let watched = joined.process_watermarks("watch", |_| {
@@ -416,11 +498,40 @@ fn a_record_a_millisecond_late_is_dropped_and_counted() {
         });
         watched.sink("rows", sink.clone());
     });
-    let summary = summary.unwrap();
     let mut rows = collected.records();
     rows.sort();
-    assert_eq!(rows, [1, 2, 4].map(|id| (0, 0, Some(id), Some(11))));
-    assert_eq!(summary.late["join"].dropped, 1);
+    (rows, summary.unwrap().late["join"].dropped)
+}
+
+const fn record(at: i64, id: u32) -> Record {
+    Record { key: 0, at, id }
+}
+
+/// A record at the watermark is not late, one a millisecond before it is.
+#[test]
+fn a_record_a_millisecond_late_is_dropped_and_counted() {
+    let lefts = vec![record(100, 1), record(100, 2), record(99, 3), record(101, 4)];
+    let rights = vec![record(100, 11), record(1_000, 12)];
+    let (rows, dropped) = late(lefts, rights, |both| {
+        let join = both.interval_join("join", -10, 10);
+        join.inner(|k, l, r| (*k, (0, 0), Some(l.id), Some(r.id)))
+    });
+    assert_eq!(rows, [1, 2, 4].map(|id| (0, (0, 0), Some(id), Some(11))));
+    assert_eq!(dropped, 1);
+}
+
+/// A record whose own session would be over is late, unless it is within one that is not.
+#[test]
+fn a_late_record_is_taken_by_a_session_that_is_open() {
+    // The one at 85 is near that at 91, which is not late and near that at 100.
+    let lefts = vec![record(100, 1), record(90, 2), record(91, 3), record(85, 4), record(75, 5)];
+    let rights = vec![record(109, 11), record(1_000, 12)];
+    let (rows, dropped) = late(lefts, rights, |both| {
+        let join = both.window_join("join", Session::gap(ms(10)));
+        join.inner(|k, w, l, r| (*k, bounds(w), Some(l.id), Some(r.id)))
+    });
+    assert_eq!(rows, [1, 3, 4].map(|id| (0, (85, 119), Some(id), Some(11))));
+    assert_eq!(dropped, 2);
 }
 
 #[test]
@@ -442,15 +553,20 @@ fn bounds_and_windows_that_cannot_be_are_refused_with_both_values() {
     });
     assert!(text.contains("\"near\"") && text.contains("5 ms") && text.contains("-7 ms"), "{text}");
     let text = refused(|both| {
-        let windows = JoinWindows::tumbling(Duration::ZERO);
-        both.window_join("none", windows).inner(|_, _, _, _| ()).for_each(drop);
+        both.window_join("none", Tumbling::of(Duration::ZERO))
+            .inner(|_, _, _, _| ())
+            .for_each(drop);
     });
-    assert!(text.contains("\"none\"") && text.contains("size of 0ns"), "{text}");
+    assert!(text.contains("\"none\"") && text.contains("windows is 0ns"), "{text}");
     let text = refused(|both| {
-        let windows = JoinWindows::sliding(Duration::from_secs(1), Duration::from_secs(2));
+        let windows = Sliding::of(Duration::from_secs(1), Duration::from_secs(2));
         both.window_join("gaps", windows).inner(|_, _, _, _| ()).for_each(drop);
     });
-    assert!(text.contains("size of 1s") && text.contains("slide of 2s"), "{text}");
+    assert!(text.contains("2000 ms, is longer than their size, 1000 ms"), "{text}");
+    let text = refused(|both| {
+        both.co_group("near", Session::gap(Duration::ZERO), |_, _, _, _| [()]).for_each(drop);
+    });
+    assert!(text.contains("\"near\"") && text.contains("session windows is 0ns"), "{text}");
 }
 
 #[test]

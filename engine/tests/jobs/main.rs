@@ -27,6 +27,7 @@ mod rescale;
 mod restart;
 mod savepoint;
 mod schema;
+mod schema_of_states;
 mod timers;
 mod trickle;
 mod typed_state;

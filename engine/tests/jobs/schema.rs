@@ -20,23 +20,23 @@ use serde::{Deserialize, Serialize};
 
 use super::trickle::Trickle;
 
-const RECORDS: u64 = 6_000;
-const KEYS: u64 = 500;
+pub(super) const RECORDS: u64 = 6_000;
+pub(super) const KEYS: u64 = 500;
 
 /// One job through all its versions.
 #[derive(Clone)]
-struct Versions {
+pub(super) struct Versions {
     store: Location,
     sums: CollectSink<(u64, u64)>,
 }
 
 impl Versions {
-    fn new() -> Versions {
+    pub(super) fn new() -> Versions {
         Versions { store: Location::memory(), sums: CollectSink::new() }
     }
 
     /// Runs a version that keeps its state as `keep` says, until it has read `records` more.
-    fn run<F>(&self, workers: usize, records: u64, keep: F) -> highwater::Result<()>
+    pub(super) fn run<F>(&self, workers: usize, records: u64, keep: F) -> highwater::Result<()>
     where
         F: for<'scope> Fn(KeyedStream<'scope, u64, u64>) -> Stream<'scope, (u64, u64)>,
         F: Send + Sync + 'static,
@@ -62,7 +62,7 @@ impl Versions {
     }
 
     /// As [`run`](Self::run), of a version that must be refused: what its `main` would print.
-    fn refusal<F>(&self, keep: F) -> String
+    pub(super) fn refusal<F>(&self, keep: F) -> String
     where
         F: for<'scope> Fn(KeyedStream<'scope, u64, u64>) -> Stream<'scope, (u64, u64)>,
         F: Send + Sync + 'static,
@@ -74,7 +74,7 @@ impl Versions {
     }
 
     /// Whether all is as if one program had read all input.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let mut expected = BTreeMap::new();
         (0..RECORDS).for_each(|n| *expected.entry(n % KEYS).or_default() += n);
         let found: BTreeMap<u64, u64> = self.sums.records().into_iter().collect();
@@ -83,13 +83,13 @@ impl Versions {
     }
 }
 
-const ALL: u64 = u64::MAX;
+pub(super) const ALL: u64 = u64::MAX;
 
-type Keyed<'scope> = KeyedStream<'scope, u64, u64>;
-type Sums<'scope> = Stream<'scope, (u64, u64)>;
+pub(super) type Keyed<'scope> = KeyedStream<'scope, u64, u64>;
+pub(super) type Sums<'scope> = Stream<'scope, (u64, u64)>;
 
 #[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
+pub(super) fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }

@@ -6,8 +6,8 @@
 //! record. Late records wait, in the source, for a window to have fired.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater::checkpoint::run::Run;
@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Cumulating(u64, u64, u64),
     Session(u64),
     Global,
+    /// The input has one split, in which the order is one and the same.
+    Count(u64, u64),
 }
 
 /// What is kept: all numbers, merged where windows merge, or folded in each window alone.
@@ -49,6 +51,8 @@ pub(crate) enum How {
     Aggregate,
     Fold,
     Process,
+    /// Of all records, whatever their keys: in the rows that is 0.
+    All,
 }
 
 /// The numbers of the records.
@@ -76,6 +80,31 @@ impl MergeAggregator for Numbers {
     }
 }
 
+/// The numbers of the records as text, in order of arrival.
+struct Text;
+
+impl Aggregator for Text {
+    type Input = Record;
+    type Accumulator = String;
+    type Output = String;
+
+    fn init(&self) -> String {
+        String::new()
+    }
+    fn add(&self, text: &mut String, record: Record) {
+        text.push_str(&record.2.to_string());
+    }
+    fn output(&self, text: &String) -> String {
+        text.clone()
+    }
+}
+
+impl MergeAggregator for Text {
+    fn merge(&self, text: &mut String, later: String) {
+        text.push_str(&later);
+    }
+}
+
 pub(crate) fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
     items.sort();
     items
@@ -86,11 +115,19 @@ pub(crate) fn at((_, at, _): &Record) -> EventTime {
 }
 
 pub(crate) fn windows(records: Stream<'_, Record>, kind: Kind, how: How) -> Stream<'_, Row> {
-    let keyed = records.key_by(|record| record.0);
+    let all = |row: Windowed<(), Vec<u64>>| {
+        let Windowed { key: (), window, value } = row;
+        Windowed { key: 0, window, value }
+    };
     macro_rules! by {
         ($assigner:expr) => {{
-            let windowed = keyed.window($assigner, at);
+            if how == How::All {
+                let windowed = records.window_all($assigner, at);
+                return windowed.aggregate("windows", Numbers).map(all);
+            }
+            let windowed = records.key_by(|record| record.0).window($assigner, at);
             match how {
+                How::All => unreachable!("returned above"),
                 How::Aggregate => windowed.aggregate("windows", Numbers),
                 How::Fold => windowed.fold("windows", Vec::new(), |numbers, record: Record| {
                     numbers.push(record.2);
@@ -111,7 +148,15 @@ pub(crate) fn windows(records: Stream<'_, Record>, kind: Kind, how: How) -> Stre
             by!(Cumulating::of(ms(max), ms(step)).offset(ms(offset)))
         }
         Kind::Global => by!(Global),
-        Kind::Session(gap) => keyed.window(Session::gap(ms(gap)), at).aggregate("windows", Numbers),
+        Kind::Count(size, slide) => by!(Count::sliding(size, slide)),
+        Kind::Session(gap) if how == How::All => {
+            let windowed = records.window_all(Session::gap(ms(gap)), at);
+            windowed.aggregate("windows", Numbers).map(all)
+        }
+        Kind::Session(gap) => {
+            let windowed = records.key_by(|record| record.0).window(Session::gap(ms(gap)), at);
+            windowed.aggregate("windows", Numbers)
+        }
     }
 }
 
@@ -140,7 +185,7 @@ fn candidates(kind: Kind, from: i64, until: i64) -> Vec<(i64, i64)> {
             .flat_map(|start| (1..=max / step).map(move |n| (start, start + (n * step) as i64)))
             .collect(),
         Kind::Global => vec![(i64::MIN, i64::MAX)],
-        Kind::Session(_) => unreachable!("those depend on the records"),
+        Kind::Session(_) | Kind::Count(..) => unreachable!("those depend on the records"),
     }
 }
 
@@ -149,11 +194,23 @@ pub(crate) fn row(key: u64, (start, end): (i64, i64), value: Vec<u64>) -> Row {
     Windowed { key, window, value: sorted(value) }
 }
 
-pub(crate) fn model(kind: Kind, splits: &[Vec<Record>]) -> Vec<Row> {
+pub(crate) fn model((kind, how): (Kind, How), splits: &[Vec<Record>]) -> Vec<Row> {
     let mut by_key: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
-    splits.iter().flatten().for_each(|record| by_key.entry(record.0).or_default().push(*record));
+    for record in splits.iter().flatten() {
+        let key = if how == How::All { 0 } else { record.0 };
+        by_key.entry(key).or_default().push(*record);
+    }
     let mut rows = Vec::new();
     for (key, mut records) in by_key {
+        if let Kind::Count(size, slide) = kind {
+            for end in (slide as usize..=records.len()).step_by(slide as usize) {
+                let of = &records[end.saturating_sub(size as usize)..end];
+                let times = || of.iter().map(|record| record.1);
+                let bounds = (times().min().unwrap(), times().max().unwrap() + 1);
+                rows.push(row(key, bounds, of.iter().map(|record| record.2).collect()));
+            }
+            continue;
+        }
         records.sort_by_key(|record| record.1);
         if let Kind::Session(gap) = kind {
             for of in records.chunk_by(|one, next| next.1 - one.1 < gap as i64) {
@@ -213,6 +270,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         )),
         (1u64..60).prop_map(Kind::Session),
         Just(Kind::Global),
+        (1u64..40, 1u64..20).prop_map(|(one, other)| Kind::Count(one.max(other), one.min(other))),
     ]
 }
 
@@ -222,10 +280,13 @@ proptest! {
     #[test]
     fn they_say_what_a_plain_loop_says(
         kind in kinds(),
-        how in prop_oneof![Just(How::Aggregate), Just(How::Fold), Just(How::Process)],
+        how in prop_oneof![
+            Just(How::Aggregate), Just(How::Fold), Just(How::Process), Just(How::All)
+        ],
         (seed, records, splits, keys) in (any::<u64>(), 0u64..300, 1usize..4, 1usize..7),
         (workers, few) in (1usize..4, 1usize..60),
     ) {
+        let splits = if matches!(kind, Kind::Count(..)) { 1 } else { splits };
         let input = input(seed, records, splits, keys);
         let (source, sink) = (source(&input, few, ms(0)), CollectSink::new());
         let collected: CollectSink<Row> = sink.clone();
@@ -235,7 +296,7 @@ proptest! {
         });
         let late = summary.unwrap().late;
         prop_assert!(late.is_empty(), "{:?}", late);
-        prop_assert_eq!(sorted(collected.records()), model(kind, &input));
+        prop_assert_eq!(sorted(collected.records()), model((kind, how), &input));
     }
 }
 
@@ -270,14 +331,17 @@ fn a_run_that_ends_at_any_time_is_gone_on_with_by_any_number_of_workers() {
         Kind::Sliding(70, 30, 0),
         Kind::Cumulating(120, 30, 0),
         Kind::Session(25),
+        Kind::Count(30, 7),
+        Kind::Count(12, 12),
     ];
     for (number, kind) in kinds.into_iter().enumerate() {
-        for how in [How::Aggregate, How::Fold] {
+        for how in [How::Aggregate, How::Fold, How::All] {
             if how == How::Fold && matches!(kind, Kind::Session(_) | Kind::Tumbling(..)) {
                 continue;
             }
             let mut random = Random::new(number as u64 * 7 + how as u64);
-            let input = input(number as u64, 1_500, 3, 9);
+            let splits = if matches!(kind, Kind::Count(..)) { 1 } else { 3 };
+            let input = input(number as u64, 1_500, splits, 9);
             let (store, collected) = (Location::memory(), CollectSink::new());
             let mut case = format!("{kind:?} {how:?}");
             loop {
@@ -301,7 +365,7 @@ fn a_run_that_ends_at_any_time_is_gone_on_with_by_any_number_of_workers() {
                     }
                 }
             }
-            assert_eq!(sorted(collected.records()), model(kind, &input), "{case}");
+            assert_eq!(sorted(collected.records()), model((kind, how), &input), "{case}");
         }
     }
 }
@@ -378,6 +442,18 @@ pub(crate) fn in_order(
     + Sync
     + 'static,
 ) -> (Vec<Row>, Vec<u64>, Summary) {
+    in_order_unkeyed(steps, move |records| build(records.key_by(|record| record.0)))
+}
+
+fn in_order_unkeyed(
+    steps: &[Record],
+    build: impl for<'scope> Fn(
+        Stream<'scope, Record>,
+    ) -> (Stream<'scope, Row>, Stream<'scope, (u64, Record)>)
+    + Send
+    + Sync
+    + 'static,
+) -> (Vec<Row>, Vec<u64>, Summary) {
     let results = Arc::new(AtomicU64::new(0));
     let source = Waiting { source: VecSource::new(steps.to_vec()), results: Arc::clone(&results) };
     let source = source.with_watermarks(Watermarks::ascending(at));
@@ -385,7 +461,7 @@ pub(crate) fn in_order(
     let (to_rows, to_late) = (rows.clone(), late.clone());
     let summary = job(1).execute(move |flow| {
         let results = Arc::clone(&results);
-        let (rows, late) = build(flow.source("records", source.clone()).key_by(|record| record.0));
+        let (rows, late) = build(flow.source("records", source.clone()));
         let rows = rows.inspect(move |_| {
             results.fetch_add(1, Ordering::Relaxed);
         });
@@ -410,6 +486,81 @@ fn a_record_that_is_late_by_a_millisecond_goes_aside_and_is_counted() {
     let counts = summary.late["windows"];
     assert_eq!((counts.taken, counts.dropped, counts.sent_aside), (0, 0, 2));
     assert!(summary.to_string().contains("late  2 sent aside at \"windows\""), "{summary}");
+}
+
+/// Records that the workers merge first are counted one by one nevertheless.
+#[test]
+fn late_records_of_windows_on_all_records_are_counted() {
+    let by_lateness =
+        [(0, [vec![0]].into(), (0, 2)), (50, vec![vec![0], vec![0, 2], vec![0, 2, 3]], (2, 0))];
+    for (lateness, first, counts) in by_lateness {
+        let (rows, _, summary) = in_order_unkeyed(&LATE, move |records| {
+            let none = records.clone().filter(|_| false).map(|record| (0, record));
+            let windows = records.window_all(Tumbling::of(ms(100)), at);
+            let rows = windows.allowed_lateness(ms(lateness)).aggregate("windows", Numbers);
+            let rows = rows.map(|row| Windowed { key: 1, window: row.window, value: row.value });
+            (rows, none)
+        });
+        let rest = [((200, 300), vec![1, 4]), ((300, 400), vec![5])];
+        let first = first.into_iter().map(|value| ((100, 200), value));
+        let right = first.chain(rest).map(|(bounds, value)| row(1, bounds, value));
+        assert_eq!(rows, right.collect::<Vec<Row>>());
+        let late = summary.late["windows"];
+        assert_eq!((late.taken, late.dropped), counts);
+    }
+}
+
+/// Counts the calls, and on which threads records are added.
+struct Watched(Arc<Mutex<Calls>>);
+
+#[derive(Default)]
+struct Calls {
+    adds: BTreeMap<String, u64>,
+    merges: u64,
+}
+
+impl Aggregator for Watched {
+    type Input = Record;
+    type Accumulator = u64;
+    type Output = u64;
+
+    fn init(&self) -> u64 {
+        0
+    }
+    fn add(&self, count: &mut u64, _: Record) {
+        *count += 1;
+        let thread = format!("{:?}", std::thread::current().id());
+        *self.0.lock().unwrap().adds.entry(thread).or_default() += 1;
+    }
+    fn output(&self, count: &u64) -> u64 {
+        *count
+    }
+}
+
+impl MergeAggregator for Watched {
+    fn merge(&self, count: &mut u64, later: u64) {
+        *count += later;
+        self.0.lock().unwrap().merges += 1;
+    }
+}
+
+#[test]
+fn windows_on_all_records_are_merged_where_the_records_are() {
+    let records = (0..8).map(|split| (0..1_000).map(|n| (split, n, n as u64)).collect());
+    let (source, calls) = (VecSource::splits(records.collect()), Arc::<Mutex<Calls>>::default());
+    let (sink, watched) = (CollectSink::<u64>::new(), Arc::clone(&calls));
+    let collected = sink.clone();
+    let summary = job(2).execute(move |flow| {
+        let watched = Watched(Arc::clone(&watched));
+        let windows = flow.source("records", source.clone()).window_all(Global, at);
+        windows.aggregate("windows", watched).map(|row| row.value).sink("counts", sink.clone());
+    });
+    summary.unwrap();
+    assert_eq!(collected.records(), [8_000]);
+    let Calls { adds, merges } = &*calls.lock().unwrap();
+    assert_eq!(adds.values().sum::<u64>(), 8_000);
+    assert!(adds.len() == 2 && adds.values().all(|count| *count >= 1_000), "{adds:?}");
+    assert!((2..=800).contains(merges), "{merges} values of 8000 records");
 }
 
 #[test]
@@ -502,6 +653,43 @@ fn count_windows_are_of_as_many_records_and_say_nothing_of_fewer() {
 }
 
 #[test]
+fn sliding_count_windows_are_of_the_last_records_in_their_order() {
+    let numbers = [9, 8, 7, 6, 5, 4, 3, 2];
+    let steps = numbers.map(|number| (1, 100 - number as i64, number));
+    let text = |number: u64| number.to_string();
+    let right = ["98", "9876", "87654", "65432"];
+    let bounds = [(91, 93), (91, 95), (92, 97), (94, 99)];
+    for how in [How::Aggregate, How::Fold, How::Process] {
+        let (rows, late, _) = in_order(&steps, move |records| {
+            let windows = records.window(Count::sliding(5, 2), at).late_output();
+            let (texts, late) = match how {
+                How::Aggregate | How::All => windows.aggregate("windows", Text),
+                How::Fold => windows.fold("windows", String::new(), move |all, record| {
+                    all.push_str(&text(record.2));
+                }),
+                How::Process => windows.process("windows", move |_, _, records| {
+                    records.iter().map(|record| text(record.2)).collect()
+                }),
+            };
+            let digits = |text: String| text.bytes().map(|digit| u64::from(digit - b'0')).collect();
+            let rows = texts.map(move |row: Windowed<u64, String>| Windowed {
+                key: row.key,
+                window: row.window,
+                value: digits(row.value),
+            });
+            (rows, late)
+        });
+        let rows = rows.into_iter().map(|row: Row| {
+            let text: String = row.value.iter().map(ToString::to_string).collect();
+            ((row.window.start.0, row.window.end.0), text)
+        });
+        let right = bounds.into_iter().zip(right.map(str::to_owned));
+        assert_eq!(rows.collect::<Vec<_>>(), right.collect::<Vec<_>>(), "{how:?}");
+        assert_eq!(late, [] as [u64; 0]);
+    }
+}
+
+#[test]
 fn times_at_the_ends_of_time_are_in_windows_like_others() {
     let records = vec![vec![(1, i64::MIN, 0), (1, -1, 1), (1, 0, 2), (1, i64::MAX, 3)]];
     for kind in [Kind::Tumbling(10, 0), Kind::Cumulating(10, 5, 0), Kind::Session(10)] {
@@ -565,10 +753,11 @@ fn the_top_of_a_window_is_that_of_a_sorted_list() {
         windows.top("top", 3, |record| record.2).sink("rows", sink.clone());
     });
     summary.unwrap();
-    let right = model(Kind::Sliding(90, 30, 0), &records).into_iter().map(|row| {
-        let top: Vec<u64> = row.value.iter().rev().take(3).copied().collect();
-        Windowed { key: row.key, window: row.window, value: top }
-    });
+    let right =
+        model((Kind::Sliding(90, 30, 0), How::Aggregate), &records).into_iter().map(|row| {
+            let top: Vec<u64> = row.value.iter().rev().take(3).copied().collect();
+            Windowed { key: row.key, window: row.window, value: top }
+        });
     let found = collected.records().into_iter().map(|row: Windowed<u64, Vec<Record>>| {
         let value: Vec<u64> = row.value.iter().map(|record| record.2).collect();
         Windowed { key: row.key, window: row.window, value }
@@ -599,4 +788,7 @@ fn windows_that_cannot_be_are_refused_with_both_numbers() {
     refused(Session::gap(ms(0)), &["gap of the session windows is 0ns"]);
     refused(Cumulating::of(ms(10), ms(3)), &["up to 10 ms in steps of 3 ms"]);
     refused(Count::of(0), &["0 records"]);
+    refused(Count::sliding(5, 0), &["of 5 records each 0 records"]);
+    refused(Count::sliding(2, 3), &["windows, 3, is longer than their size, 2"]);
+    refused(Count::sliding(u64::MAX, 1), &["of 18446744073709551615 records: at most"]);
 }

@@ -143,7 +143,9 @@ pub(crate) fn build(flow: &Flow<'_>, shape: &Shape, targets: &Targets, fate: &Fa
     let left = flow.source("left", source(&shape.left));
     let right = flow.source("right", source(&shape.right));
     if let Some(timed) = shape.timed {
-        timed::build(timed, left.clone(), right.clone()).sink("said", targets.timed.sink(fate));
+        let first = shape.left[0].len() as u64;
+        let said = timed::build(timed, first, left.clone(), right.clone());
+        said.sink("said", targets.timed.sink(fate));
     }
     let all = left.union(right);
     all.clone().sink("all", targets.all.sink(fate));

@@ -1,7 +1,7 @@
 //! What an operator of event time has to say of the whole input, by plain loops: every window there
 //! could be is tried against every record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::job::{Shape, time_of};
 use super::timed::{NONE, Row, Timed};
@@ -15,6 +15,8 @@ pub(crate) struct Input {
     /// Sorted.
     all: Vec<Record>,
     keys: BTreeSet<u64>,
+    /// The serials of the first split are up to this.
+    first: u64,
 }
 
 /// The serials of the records of a key from one time to just before another.
@@ -35,7 +37,7 @@ impl Input {
         let mut all = [lefts.clone(), rights.clone()].concat();
         all.sort_unstable();
         let keys = all.iter().map(|(key, ..)| *key).collect();
-        Input { lefts, rights, all, keys }
+        Input { lefts, rights, all, keys, first: shape.left[0].len() as u64 }
     }
 
     pub(crate) fn rows(&self, timed: Timed) -> Vec<Row> {
@@ -49,9 +51,26 @@ impl Input {
                 self.windowed(&steps.collect::<Vec<_>>())
             }
             Timed::Global => self.windowed(&[(i64::MIN, i64::MAX)]),
+            Timed::All(size, slide) => {
+                let mut rows: BTreeMap<(i64, i64), Vec<u64>> = BTreeMap::new();
+                for (_, from, to, serials) in self.windowed(&self.sliding(size, slide)) {
+                    rows.entry((from, to)).or_default().extend(serials);
+                }
+                let row = |((from, to), mut serials): ((i64, i64), Vec<u64>)| {
+                    serials.sort_unstable();
+                    (0, from, to, serials)
+                };
+                rows.into_iter().map(row).collect()
+            }
             Timed::Session(gap) => self.sessions(gap),
+            Timed::Count(size, slide) => self.counted(size as usize, slide as usize),
             Timed::IntervalJoin(lower, upper) => self.near(lower, upper),
-            Timed::WindowJoin(size, slide) => self.met(size, slide),
+            Timed::WindowJoin(size, slide) => self.met(|_| self.sliding(size, slide)),
+            Timed::SessionJoin(gap) => {
+                let sessions = self.sessions(gap);
+                let of_key = |key| sessions.iter().filter(move |session| session.0 == key);
+                self.met(|key| of_key(key).map(|(_, from, to, _)| (*from, *to)).collect())
+            }
             Timed::AsOfJoin => self.as_of(),
             Timed::UnboundedJoin => {
                 self.near(i64::MIN / 4, i64::MAX / 4).into_iter().filter(is_pair).collect()
@@ -100,6 +119,23 @@ impl Input {
         sessions
     }
 
+    /// The records of the first split come in the order of their serials.
+    fn counted(&self, size: usize, slide: usize) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for key in &self.keys {
+            let is_in = |(of, _, serial): &&Record| of == key && *serial <= self.first;
+            let mut records: Vec<_> = self.all.iter().filter(is_in).collect();
+            records.sort_unstable_by_key(|(.., serial)| *serial);
+            for end in (slide..=records.len()).step_by(slide) {
+                let of = &records[end.saturating_sub(size)..end];
+                let times: BTreeSet<i64> = of.iter().map(|(_, at, _)| *at).collect();
+                let (from, until) = (*times.first().unwrap(), *times.last().unwrap() + 1);
+                rows.push((*key, from, until, of.iter().map(|(.., serial)| *serial).collect()));
+            }
+        }
+        rows
+    }
+
     /// A full join of records near each other.
     fn near(&self, lower: i64, upper: i64) -> Vec<Row> {
         let mut rows = Vec::new();
@@ -120,11 +156,10 @@ impl Input {
     }
 
     /// A full join of records in the same windows.
-    fn met(&self, size: i64, slide: i64) -> Vec<Row> {
+    fn met(&self, windows: impl Fn(u64) -> Vec<(i64, i64)>) -> Vec<Row> {
         let mut rows = Vec::new();
-        let windows = self.sliding(size, slide);
         for key in &self.keys {
-            for (from, to) in &windows {
+            for (from, to) in &windows(*key) {
                 let [lefts, rights] =
                     [&self.lefts, &self.rights].map(|side| between(*key, side, *from, *to));
                 let or_none = |serials: Vec<u64>| match serials.len() {

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use highwater::prelude::*;
-use highwater::stream::JoinWindows;
-use highwater::window::{Assigner, Cumulating, Global, Session, Sliding, Tumbling};
+use highwater::window::{Assigner, Count, Cumulating, Global, Session, Sliding, Tumbling, Window};
 
 use super::chance::Dice;
 use super::input::Record;
@@ -18,9 +17,14 @@ pub(crate) enum Timed {
     Sliding(i64, i64),
     Cumulating(i64, i64),
     Session(i64),
+    /// Of all records: their key is 0.
+    All(i64, i64),
     Global,
+    /// Of the records of one split, whose order is known.
+    Count(u64, u64),
     IntervalJoin(i64, i64),
     WindowJoin(i64, i64),
+    SessionJoin(i64),
     AsOfJoin,
     UnboundedJoin,
     Distinct,
@@ -38,7 +42,7 @@ impl Timed {
         let ms = |dice: &Dice| dice.among(20..=400) as i64;
         let slide = ms(dice) / 4 + 1;
         let bound = |dice: &Dice| ms(dice) - 200;
-        match dice.below(11) {
+        match dice.below(14) {
             0 => Timed::Tumbling(ms(dice)),
             1 => Timed::Sliding(slide * dice.among(1..=5) as i64 + dice.below(3) as i64, slide),
             2 => Timed::Cumulating(slide * dice.among(1..=5) as i64, slide),
@@ -52,8 +56,41 @@ impl Timed {
             7 => Timed::AsOfJoin,
             8 => Timed::UnboundedJoin,
             9 => Timed::Distinct,
+            10 => Timed::SessionJoin(ms(dice) / 4),
+            12 => Timed::All(slide * dice.among(1..=3) as i64, slide),
+            11 => {
+                let (one, other) = (dice.among(1..=9) as u64, dice.among(1..=9) as u64);
+                Timed::Count(one.max(other), one.min(other))
+            }
             _ => Timed::Sorted,
         }
+    }
+}
+
+/// The serials of records, in order.
+struct Serials;
+
+impl Aggregator for Serials {
+    type Input = Record;
+    type Accumulator = Vec<u64>;
+    type Output = Vec<u64>;
+
+    fn init(&self) -> Vec<u64> {
+        Vec::new()
+    }
+    fn add(&self, serials: &mut Vec<u64>, (_, serial): Record) {
+        serials.push(serial);
+    }
+    fn output(&self, serials: &Vec<u64>) -> Vec<u64> {
+        let mut sorted = serials.clone();
+        sorted.sort_unstable();
+        sorted
+    }
+}
+
+impl MergeAggregator for Serials {
+    fn merge(&self, serials: &mut Vec<u64>, later: Vec<u64>) {
+        serials.extend(later);
     }
 }
 
@@ -71,9 +108,10 @@ fn windows<W: Assigner>(records: KeyedStream<'_, u64, Record>, assigner: W) -> S
     serials.map(|said| (said.key, said.window.start.0, said.window.end.0, said.value))
 }
 
-/// Builds the operator, of both inputs of the job.
+/// Builds the operator, of both inputs of the job. The first split has the serials up to `first`.
 pub(crate) fn build<'scope>(
     timed: Timed,
+    first: u64,
     left: Stream<'scope, Record>,
     right: Stream<'scope, Record>,
 ) -> Stream<'scope, Row> {
@@ -84,6 +122,10 @@ pub(crate) fn build<'scope>(
         left.key_by(key).connect(right.key_by(key)).event_times(at, at)
     };
     let serial = |record: Option<&Record>| record.map_or(NONE, |(_, serial)| *serial as i64);
+    let met = move |key: &u64, window: Window, left: Option<&Record>, right: Option<&Record>| {
+        let serials = [left, right].into_iter().flatten().map(|(_, serial)| *serial);
+        (*key, window.start.0, serial(left), serials.collect())
+    };
     match timed {
         Timed::Tumbling(size) => windows(all(left, right), Tumbling::of(millis(size))),
         Timed::Sliding(size, slide) => {
@@ -92,17 +134,27 @@ pub(crate) fn build<'scope>(
         Timed::Cumulating(max, step) => {
             windows(all(left, right), Cumulating::of(millis(max), millis(step)))
         }
+        Timed::All(size, slide) => {
+            let windows = Sliding::of(millis(size), millis(slide));
+            let windows = left.union(right).window_all(windows, |(_, serial)| time_of(*serial));
+            let merged = windows.aggregate("timed", Serials);
+            merged.map(|said| (0, said.window.start.0, said.window.end.0, said.value))
+        }
         Timed::Session(gap) => windows(all(left, right), Session::gap(millis(gap))),
         Timed::Global => windows(all(left, right), Global),
+        Timed::Count(size, slide) => {
+            let records = left.filter(move |(_, serial)| *serial <= first);
+            windows(records.key_by(key), Count::sliding(size, slide))
+        }
         Timed::IntervalJoin(lower, upper) => joined(left, right)
             .interval_join("timed", lower, upper)
             .full(move |key, left, right| (*key, serial(left), serial(right), Vec::new())),
         Timed::WindowJoin(size, slide) => joined(left, right)
-            .window_join("timed", JoinWindows::sliding(millis(size), millis(slide)))
-            .full(move |key, window, left, right| {
-                let serials = [left, right].into_iter().flatten().map(|(_, serial)| *serial);
-                (*key, window.start.0, serial(left), serials.collect())
-            }),
+            .window_join("timed", Sliding::of(millis(size), millis(slide)))
+            .full(met),
+        Timed::SessionJoin(gap) => {
+            joined(left, right).window_join("timed", Session::gap(millis(gap))).full(met)
+        }
         Timed::AsOfJoin => joined(left, right)
             .as_of_join("timed")
             .left(move |key, left, right| (*key, left.1 as i64, serial(right), Vec::new())),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use highwater::prelude::*;
 use highwater::state::Event;
-use highwater::stream::{Arrival, Either, JoinWindows};
+use highwater::stream::{Arrival, Either};
 use highwater::window::{Count, Cumulating, Global, Session, Sliding, Trigger, Tumbling, Windowed};
 use highwater::{AsyncOptions, RestartStrategy};
 use highwater_connectors::files::FileSink;
@@ -270,7 +270,7 @@ fn joined<'scope>(
         });
     }
     let both = both.event_times(at, at);
-    let windows = JoinWindows::tumbling(ms(SIZE));
+    let windows = Tumbling::of(ms(SIZE));
     match kind {
         "inner" => both
             .window_join("join", windows)

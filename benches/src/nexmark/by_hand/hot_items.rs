@@ -86,7 +86,9 @@ pub(crate) fn q7(events: Stream<'_, Event>) -> Stream<'_, Bid> {
                 {
                     let (end, (capability, best)) = first.remove_entry();
                     let mut session = output.session(&capability);
-                    best.into_iter().for_each(|bid| session.give((end, bid.price, bid)));
+                    for bid in best {
+                        session.give((end, bid.price, bid));
+                    }
                 }
             }
         });
@@ -122,7 +124,9 @@ fn best_of_windows<T: timely::ExchangeData + Clone>(
                 {
                     let (capability, best) = first.remove();
                     let mut session = output.session(&capability);
-                    best.into_iter().for_each(|best| session.give(best));
+                    for best in best {
+                        session.give(best);
+                    }
                 }
             }
         },

@@ -130,7 +130,9 @@ pub(crate) fn q20(events: Stream<'_, Event>) -> Stream<'_, (Bid, Auction)> {
                         Side::Left(auction) if auction.category == 10 => {
                             let before = known.insert(auction.id, Known::Wanted(auction));
                             if let Some(Known::Bids(bids)) = before {
-                                bids.into_iter().for_each(|bid| session.give((bid, auction)));
+                                for bid in bids {
+                                    session.give((bid, auction));
+                                }
                             }
                         }
                         Side::Left(auction) => drop(known.insert(auction.id, Known::Other)),

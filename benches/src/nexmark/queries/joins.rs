@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use highwater::prelude::*;
-use highwater::stream::{Either, JoinWindows};
+use highwater::stream::Either;
+use highwater::window::Tumbling;
 use serde::{Deserialize, Serialize};
 
 use super::super::event::{Auction, Bid, Event};
@@ -49,7 +50,7 @@ pub(crate) fn q8(events: Stream<'_, Event>) -> Stream<'_, (u64, Text, EventTime)
     let sellers = auctions.map(|auction| (auction.seller, auction.date_time));
     people.keyed().connect(sellers.keyed()).event_times(|(at, _)| *at, |at| *at).co_group(
         "new-sellers",
-        JoinWindows::tumbling(Duration::from_secs(10)),
+        Tumbling::of(Duration::from_secs(10)),
         |id, window, people, sold| {
             let person = people.into_iter().next().filter(|_| !sold.is_empty());
             person.map(|(_, name)| (*id, name, window.start))
@@ -88,7 +89,9 @@ pub(crate) fn q20(events: Stream<'_, Event>) -> Stream<'_, (Bid, Auction)> {
                 let is_wanted = auction.category == 10;
                 let now = if is_wanted { Known::Wanted(auction) } else { Known::Other };
                 if let (true, Some(Known::Bids(bids))) = (is_wanted, known.set(ctx, now)) {
-                    bids.into_iter().for_each(|bid| ctx.emit((bid, auction)));
+                    for bid in bids {
+                        ctx.emit((bid, auction));
+                    }
                 }
             }
             Either::Right(bid) => {

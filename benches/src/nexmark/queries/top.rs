@@ -28,7 +28,9 @@ pub(crate) fn q18(events: Stream<'_, Event>) -> Stream<'_, Change<Bid>> {
                 _ => Some(last.replace(bid)),
             });
             if let Some(before) = replaced {
-                before.into_iter().for_each(|before| ctx.emit(Change::Retract(before)));
+                for before in before {
+                    ctx.emit(Change::Retract(before));
+                }
                 ctx.emit(Change::Insert(bid));
             }
         }

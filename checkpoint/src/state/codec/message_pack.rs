@@ -2,9 +2,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Codec, Decode, MESSAGE_PACK, Verified, serde_decoder};
+use super::{MESSAGE_PACK, SerdeCodec, Verified, sealed};
 use crate::error::BoxError;
-use crate::schema::{Readable, TypeShape, Untraceable, trace};
 
 /// MessagePack, structs as maps by the names of their fields.
 ///
@@ -14,29 +13,22 @@ use crate::schema::{Readable, TypeShape, Untraceable, trace};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;
 
-impl<T: Serialize + DeserializeOwned> Codec<T> for MessagePack {
+impl sealed::Sealed for MessagePack {}
+impl SerdeCodec for MessagePack {
     const NAME: &'static str = MESSAGE_PACK;
 
     #[inline]
-    fn encode(value: &T, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode_serde<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
         Ok(rmp_serde::encode::write_named(bytes, value)?)
     }
 
     #[inline]
-    fn decode(bytes: Verified<'_>) -> Result<T, BoxError> {
+    fn decode_serde<T: DeserializeOwned>(bytes: Verified<'_>) -> Result<T, BoxError> {
         let mut rest = bytes.bytes();
         let value = rmp_serde::from_read(&mut rest)?;
         if !rest.is_empty() {
             return Err(format!("{} bytes are left over", rest.len()).into());
         }
         Ok(value)
-    }
-
-    fn decoder(name: &str) -> Option<Decode<T>> {
-        serde_decoder(name)
-    }
-
-    fn shape() -> Result<TypeShape, Untraceable> {
-        trace::<T>(Readable::ByPrograms)
     }
 }

@@ -124,26 +124,42 @@ pub trait Codec<T> {
     fn shape() -> Result<TypeShape, Untraceable>;
 }
 
-/// bincode 1.3 with fixed-width integers: as fast as copying (`benches/`), not self-describing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bincode;
+/// A codec of every type that serde knows: what an operator wraps its program's values in has it as
+/// well.
+pub trait SerdeCodec: sealed::Sealed + 'static {
+    /// As [`Codec::NAME`].
+    const NAME: &'static str;
 
-impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
-    const NAME: &'static str = BINCODE;
+    /// As [`Codec::encode`].
+    ///
+    /// # Errors
+    ///
+    /// If `value` has no encoding.
+    fn encode_serde<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// As [`Codec::decode`].
+    ///
+    /// # Errors
+    ///
+    /// If `bytes` is not the encoding of a `T`, or holds more than that.
+    fn decode_serde<T: DeserializeOwned>(bytes: Verified<'_>) -> Result<T, BoxError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<C: SerdeCodec, T: Serialize + DeserializeOwned> Codec<T> for C {
+    const NAME: &'static str = <C as SerdeCodec>::NAME;
 
     #[inline]
     fn encode(value: &T, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
-        Ok(bincode::serialize_into(bytes, value)?)
+        C::encode_serde(value, bytes)
     }
 
     #[inline]
     fn decode(bytes: Verified<'_>) -> Result<T, BoxError> {
-        use bincode::Options;
-        // `deserialize` alone accepts bytes left over: half of a wrong type would pass for a value.
-        Ok(bincode::DefaultOptions::new()
-            .with_fixint_encoding()
-            .reject_trailing_bytes()
-            .deserialize(bytes.bytes())?)
+        C::decode_serde(bytes)
     }
 
     fn decoder(name: &str) -> Option<Decode<T>> {
@@ -152,6 +168,30 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
 
     fn shape() -> Result<TypeShape, Untraceable> {
         trace::<T>(Readable::ByPrograms)
+    }
+}
+
+/// bincode 1.3 with fixed-width integers: as fast as copying (`benches/`), not self-describing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bincode;
+
+impl sealed::Sealed for Bincode {}
+impl SerdeCodec for Bincode {
+    const NAME: &'static str = BINCODE;
+
+    #[inline]
+    fn encode_serde<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
+        Ok(bincode::serialize_into(bytes, value)?)
+    }
+
+    #[inline]
+    fn decode_serde<T: DeserializeOwned>(bytes: Verified<'_>) -> Result<T, BoxError> {
+        use bincode::Options;
+        // `deserialize` alone accepts bytes left over: half of a wrong type would pass for a value.
+        Ok(bincode::DefaultOptions::new()
+            .with_fixint_encoding()
+            .reject_trailing_bytes()
+            .deserialize(bytes.bytes())?)
     }
 }
 

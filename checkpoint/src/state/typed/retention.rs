@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::error::BoxError;
+
 /// What can be kept in a checkpoint.
 pub trait Persist: Serialize + DeserializeOwned + 'static {}
 impl<T: Serialize + DeserializeOwned + 'static> Persist for T {}
@@ -26,6 +28,16 @@ pub trait Retention: Copy + Debug + 'static {
 
     /// A value that is written at `now_ms`.
     fn store<V: Persist>(self, value: V, now_ms: u64) -> Self::Stored<V>;
+
+    /// What is kept of the value that `map` makes of the one in `stored`.
+    ///
+    /// # Errors
+    ///
+    /// As `map`.
+    fn try_map<V: Persist, W: Persist>(
+        stored: Self::Stored<V>,
+        map: impl FnOnce(V) -> Result<W, BoxError>,
+    ) -> Result<Self::Stored<W>, BoxError>;
 
     /// Notes that the value was written at `now_ms`.
     fn written<V: Persist>(self, stored: &mut Self::Stored<V>, now_ms: u64);
@@ -70,6 +82,12 @@ impl Retention for Forever {
     #[inline]
     fn store<V: Persist>(self, value: V, _: u64) -> Plain<V> {
         Plain(value)
+    }
+    fn try_map<V: Persist, W: Persist>(
+        stored: Plain<V>,
+        map: impl FnOnce(V) -> Result<W, BoxError>,
+    ) -> Result<Plain<W>, BoxError> {
+        map(stored.0).map(Plain)
     }
     #[inline]
     fn written<V: Persist>(self, _: &mut Plain<V>, _: u64) {}
@@ -188,6 +206,13 @@ impl Retention for Ttl {
     #[inline]
     fn store<V: Persist>(self, value: V, now_ms: u64) -> Timed<V> {
         Timed { used_ms: now_ms, value }
+    }
+
+    fn try_map<V: Persist, W: Persist>(
+        stored: Timed<V>,
+        map: impl FnOnce(V) -> Result<W, BoxError>,
+    ) -> Result<Timed<W>, BoxError> {
+        Ok(Timed { used_ms: stored.used_ms, value: map(stored.value)? })
     }
 
     #[inline]

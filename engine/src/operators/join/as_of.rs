@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use highwater_checkpoint::EventTime;
 
-use super::{ByTime, Times, wake_by};
+use super::{ByTime, Sides, Times, wake_by};
 use crate::metrics::LateCell;
 use crate::state::{At, Context, MapState, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key};
@@ -39,7 +39,7 @@ impl<K: Key, V: Data> Versions<K, V> {
 /// Declares the join; `pair` is called with each record in its turn, and its version.
 pub(crate) fn as_of_join<K, L, R, O, P>(
     state: &mut TimedStates<'_, '_, '_, K, ()>,
-    times: Times<L, R>,
+    (times, sides): (Times<L, R>, Sides),
     late: Arc<LateCell>,
     mut pair: P,
 ) -> impl FnMut(&Context<'_, K, O>, ConnectedEvent<L, R, ()>) + use<K, L, R, O, P>
@@ -50,8 +50,8 @@ where
     O: 'static,
     P: FnMut(&K, L, Option<&R>) -> Option<O> + 'static,
 {
-    let waiting: ByTime<K, L> = ByTime::declare(state, "waiting");
-    let versions: Versions<K, R> = Versions(state.map("versions"));
+    let waiting: ByTime<K, L> = ByTime::declare(state, "waiting", sides.left.plain);
+    let versions: Versions<K, R> = Versions(state.evolved(sides.right.plain).map("versions"));
     let wake = state.event_timers();
     let after = |at: EventTime| EventTime(at.0.saturating_add(1));
     move |ctx, event| match event {

@@ -2,6 +2,7 @@
 //! them.
 
 use highwater_checkpoint::EventTime;
+use highwater_checkpoint::schema::Evolution;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{At, MapState, States};
@@ -18,8 +19,12 @@ pub(crate) struct Arrived {
 pub(crate) struct ByTime<K, V: Data>(MapState<K, Arrived, V>);
 
 impl<K: Key, V: Data> ByTime<K, V> {
-    pub(crate) fn declare(state: &mut States<'_, '_, '_, K>, name: &str) -> Self {
-        ByTime(state.map(name))
+    pub(crate) fn declare(
+        state: &mut States<'_, '_, '_, K>,
+        name: &str,
+        evolution: Evolution,
+    ) -> Self {
+        ByTime(state.evolved(evolution).map(name))
     }
 
     pub(crate) fn push(&self, key: &At<'_, K>, at: EventTime, value: V) {
@@ -31,6 +36,12 @@ impl<K: Key, V: Data> ByTime<K, V> {
     /// The least time.
     pub(crate) fn first(&self, key: &At<'_, K>) -> Option<EventTime> {
         self.0.nth_key(key, 0).map(|arrived| arrived.at)
+    }
+
+    /// The greatest time before `end`.
+    pub(crate) fn last_before(&self, key: &At<'_, K>, end: i64) -> Option<i64> {
+        let (end, _) = span(EventTime(end), EventTime(end));
+        self.0.last_key_in(key, ..end).map(|arrived| arrived.at.0)
     }
 
     /// Lends the records from the time `from` to the time `to`, both of them included.

@@ -11,19 +11,28 @@
 
 use std::sync::Arc;
 
-use highwater_checkpoint::EventTime;
+use highwater_checkpoint::{BoxError, EventTime};
 use serde::{Deserialize, Serialize};
 
-use super::{ByTime, Outer, Times, wake_by};
+use super::{ByTime, Outer, Sides, Times, wake_by};
 use crate::metrics::LateCell;
 use crate::state::{Context, EventTimers, TimedStates};
 use crate::stream::{ConnectedEvent, Data, Key};
 
 /// A record and, for outer joins, whether it has met any other.
 #[derive(Clone, Serialize, Deserialize)]
-struct Kept<V> {
+pub(super) struct Kept<V> {
     value: V,
     is_matched: bool,
+}
+
+impl<V> Kept<V> {
+    pub(super) fn try_map<W>(
+        self,
+        map: impl FnOnce(V) -> Result<W, BoxError>,
+    ) -> Result<Kept<W>, BoxError> {
+        Ok(Kept { value: map(self.value)?, is_matched: self.is_matched })
+    }
 }
 
 /// From when to when the other side's times may be, relative to one's own, in milliseconds.
@@ -109,7 +118,7 @@ impl<K: Key, V: Data> Side<K, V> {
 /// Declares the join; `pair` is called with what one side or both have.
 pub(crate) fn interval_join<K, L, R, O, P>(
     state: &mut TimedStates<'_, '_, '_, K, ()>,
-    times: Times<L, R>,
+    (times, sides): (Times<L, R>, Sides),
     (lower_ms, upper_ms): (i64, i64),
     outer: Outer,
     late: Arc<LateCell>,
@@ -123,9 +132,13 @@ where
     P: FnMut(&K, Option<&L>, Option<&R>) -> O + 'static,
 {
     let reach = Reach { lower_ms, upper_ms };
-    let lefts = Side { kept: ByTime::declare(state, "left"), reach, is_outer: outer.left };
+    let lefts = Side {
+        kept: ByTime::declare(state, "left", sides.left.matched),
+        reach,
+        is_outer: outer.left,
+    };
     let rights = Side {
-        kept: ByTime::declare(state, "right"),
+        kept: ByTime::declare(state, "right", sides.right.matched),
         reach: reach.of_the_other_side(),
         is_outer: outer.right,
     };

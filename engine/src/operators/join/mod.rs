@@ -6,6 +6,7 @@
 
 mod as_of;
 mod by_time;
+mod evolved;
 mod interval;
 mod unbounded;
 mod window;
@@ -16,9 +17,10 @@ use highwater_checkpoint::EventTime;
 
 pub(crate) use as_of::as_of_join;
 pub(crate) use by_time::ByTime;
+pub(crate) use evolved::Sides;
 pub(crate) use interval::interval_join;
 pub(crate) use unbounded::unbounded_join;
-pub(crate) use window::{Fixed, co_group};
+pub(crate) use window::{Windows, co_group};
 
 use crate::state::{At, EventTimers};
 use crate::stream::Key;

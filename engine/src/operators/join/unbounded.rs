@@ -1,11 +1,13 @@
 //! The join without an end: all pairs of records of a key.
 
+use super::Sides;
 use crate::state::{Context, ListState, Retention, States};
 use crate::stream::{Data, Either, Key};
 
 /// Declares the join; `is_outer` if a left record that finds no partner is said with none.
 pub(crate) fn unbounded_join<K, L, R, M, O, P>(
     state: &mut States<'_, '_, '_, K, M>,
+    sides: Sides,
     is_outer: bool,
     mut pair: P,
 ) -> impl FnMut(&Context<'_, K, O>, Either<L, R>) + use<K, L, R, M, O, P>
@@ -17,8 +19,9 @@ where
     O: 'static,
     P: FnMut(&K, &L, Option<&R>) -> O + 'static,
 {
-    let lefts: ListState<K, L, M> = state.list("left");
-    let rights: ListState<K, R, M> = state.list("right");
+    let retention = state.retention();
+    let lefts: ListState<K, L, M> = state.evolved(sides.left.of(retention)).list("left");
+    let rights: ListState<K, R, M> = state.evolved(sides.right.of(retention)).list("right");
     move |ctx, record| match record {
         Either::Left(left) => {
             let mut is_alone = true;

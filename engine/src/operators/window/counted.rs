@@ -2,7 +2,7 @@
 
 use highwater_checkpoint::dataflow::KeyedState;
 use highwater_checkpoint::state::{Bincode, stable_hash};
-use highwater_checkpoint::{EventTime, Moment};
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use serde::{Deserialize, Serialize};
 
 use super::fold::Fold;
@@ -20,6 +20,16 @@ pub(crate) struct Partial<A> {
     /// The least time of them, and the greatest.
     from: i64,
     until: i64,
+}
+
+impl<A> Partial<A> {
+    pub(super) fn try_map<B>(
+        self,
+        map: impl FnOnce(A) -> Result<B, BoxError>,
+    ) -> Result<Partial<B>, BoxError> {
+        let Partial { value, records, from, until } = self;
+        Ok(Partial { value: map(value)?, records, from, until })
+    }
 }
 
 /// See the module.

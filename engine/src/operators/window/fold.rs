@@ -12,6 +12,12 @@ pub(crate) trait Fold<K, V>: 'static {
     fn init(&self) -> Self::Kept;
     fn add(&self, kept: &mut Self::Kept, value: V);
     fn say(&self, key: &K, window: Window, kept: &Self::Kept) -> Self::Said;
+
+    /// How many records `value` is.
+    fn records(&self, value: &V) -> u64 {
+        let _ = value;
+        1
+    }
 }
 
 /// What is kept of parts of a window makes that of the whole.
@@ -166,6 +172,40 @@ where
     R: 'static,
     F: Fn(&K, Window, &[V]) -> R + 'static,
 {
+    fn merge(&self, kept: &mut Vec<V>, later: Vec<V>) {
+        kept.extend(later);
+    }
+
+    fn is_small(&self) -> bool {
+        false
+    }
+}
+
+/// All values, folded one after the other when something is said: for folds that cannot merge.
+pub(crate) struct Replayed<F>(pub(crate) F);
+
+impl<K, V: Data + Clone, F: Fold<K, V>> Fold<K, V> for Replayed<F> {
+    type Kept = Vec<V>;
+    type Said = F::Said;
+
+    fn init(&self) -> Vec<V> {
+        Vec::new()
+    }
+
+    fn add(&self, kept: &mut Vec<V>, value: V) {
+        kept.push(value);
+    }
+
+    fn say(&self, key: &K, window: Window, kept: &Vec<V>) -> F::Said {
+        let mut folded = self.0.init();
+        for value in kept {
+            self.0.add(&mut folded, value.clone());
+        }
+        self.0.say(key, window, &folded)
+    }
+}
+
+impl<K, V: Data + Clone, F: Fold<K, V>> Merge<K, V> for Replayed<F> {
     fn merge(&self, kept: &mut Vec<V>, later: Vec<V>) {
         kept.extend(later);
     }

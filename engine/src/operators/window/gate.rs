@@ -1,5 +1,6 @@
 //! Which records a window operator takes: where their times are, what is late, what becomes of that.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use highwater_checkpoint::EventTime;
@@ -17,6 +18,24 @@ pub(crate) enum Clock<T> {
     Event(T),
     /// On the wall.
     Day,
+}
+
+impl<T> Clock<T> {
+    pub(super) fn shared(self) -> Clock<Rc<T>> {
+        match self {
+            Clock::Event(time_of) => Clock::Event(Rc::new(time_of)),
+            Clock::Day => Clock::Day,
+        }
+    }
+}
+
+impl<T> Clone for Clock<Rc<T>> {
+    fn clone(&self) -> Self {
+        match self {
+            Clock::Event(time_of) => Clock::Event(Rc::clone(time_of)),
+            Clock::Day => Clock::Day,
+        }
+    }
 }
 
 /// See the module.
@@ -86,14 +105,14 @@ impl<K: 'static, V: 'static, T: Fn(&V) -> EventTime> Gate<K, V, T> {
         end.saturating_add(self.lateness) <= now
     }
 
-    /// A record that is late for every window.
-    pub(super) fn refuse(&self, key: K, value: V) {
+    /// Records that are late for every window.
+    pub(super) fn refuse(&self, key: K, value: V, records: u64) {
         match &self.late_to {
             Some(aside) => {
-                self.late.sent_aside(1);
+                self.late.sent_aside(records);
                 aside.emit((key, value));
             }
-            None => self.late.dropped(1),
+            None => self.late.dropped(records),
         }
     }
 

@@ -291,7 +291,8 @@ where
                 let count = ahead.len();
                 for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
                     if self.is_late(table, &key, *ahead) {
-                        self.gate.refuse(key, value);
+                        let records = self.fold.records(&value);
+                        self.gate.refuse(key, value, records);
                         continue;
                     }
                     late += u64::from(ahead.at < ahead.now);

@@ -3,7 +3,8 @@
 //! ```text
 //!   record --Grid--> window or slice --Fold--> state by (key, its end)     whole.rs, sliced.rs
 //!          --gap---> session of its key                                    merging.rs
-//!          --------> the n-th of its key                                   counted.rs
+//!          --------> the n-th of its key                                   counted.rs, counted_sliding.rs
+//!   batch ----> Part by slice, where all records are in the windows of one worker     partial.rs
 //!   watermark ------> what is due fires: Agenda, TimerQueue
 //! ```
 //!
@@ -17,18 +18,22 @@
 
 mod agenda;
 mod counted;
+mod counted_sliding;
 mod days;
+mod evolved;
 mod floors;
 mod fold;
 mod gate;
 mod grid;
 mod merging;
+mod partial;
 mod running;
 mod sessions;
 mod sliced;
 mod whole;
 
 use std::hash::Hash;
+use std::rc::Rc;
 
 use highwater_checkpoint::EventTime;
 use highwater_checkpoint::dataflow::Redistribution;
@@ -36,12 +41,15 @@ use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{Codec, KeyedTable, stable_hash};
 
 pub(crate) use days::Days;
+pub(crate) use evolved::Evolved;
 pub(crate) use fold::{Aggregated, Collected, Counted, Fold, Folded, Merge, Ranked, Reduced};
 pub(crate) use gate::Clock;
-pub(crate) use grid::{Grid, OVERLAP_MAX, SPAN_MAX};
+pub(crate) use grid::{Grid, OVERLAP_MAX, SPAN_MAX, clamp};
 
 use self::agenda::Agenda;
+use self::fold::Replayed;
 use self::gate::Gate;
+use self::partial::{Combiner, OfParts, clock_of_parts};
 use super::process_by_hash;
 use crate::state::Declarations;
 use crate::stream::{Data, Key, Stream};
@@ -66,9 +74,12 @@ pub(crate) struct Windowing<T> {
     pub(crate) lateness: i64,
     /// Whether late records go to a stream of their own.
     pub(crate) is_late_kept: bool,
+    pub(crate) evolved: Evolved,
 }
 
-type Streams<'scope, K, V, R> = (Stream<'scope, Windowed<K, R>>, Option<Stream<'scope, (K, V)>>);
+/// Results, and late records if they are kept.
+pub(crate) type Streams<'scope, K, V, R> =
+    (Stream<'scope, Windowed<K, R>>, Option<Stream<'scope, (K, V)>>);
 
 impl<T> Windowing<T> {
     fn gate<'scope, K: Key, V: Data>(
@@ -106,13 +117,19 @@ where
     let flow = stream.flow().clone();
     let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
     let made = match windowing.plan.clone() {
+        Plan::SlidingCount { size, slide } => {
+            let stream = Stream::built(flow, stream);
+            return sliding_counts(uid, stream, windowing, (size, slide), Replayed(fold));
+        }
         Plan::Count { records } => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let windows = declarations.table(WINDOWS, KeyedTable::new);
+            let evolution = &windowing.evolved.partials;
+            let windows = declarations.table(WINDOWS, evolution, KeyedTable::new);
             let gate = windowing.gate(declarations, &mut aside);
             counted::CountWindows { windows, records, fold, gate }
         }),
         Plan::Grid(grid) => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let panes = declarations.table(WINDOWS, |groups, owned| {
+            let evolution = &windowing.evolved.panes;
+            let panes = declarations.table(WINDOWS, evolution, |groups, owned| {
                 KeyedTable::placed_by(groups, owned, Element::table_hash)
             });
             let trigger = windowing.trigger;
@@ -145,16 +162,21 @@ where
         Plan::Session { gap } => {
             let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
             process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let sessions = declarations.table(WINDOWS, KeyedTable::new);
+                let evolution = &windowing.evolved.sessions;
+                let sessions = declarations.table(WINDOWS, evolution, KeyedTable::new);
                 let trigger = windowing.trigger;
                 let gate = windowing.gate(declarations, &mut aside);
                 merging::SessionWindows::new(sessions, gap, fold, trigger, gate)
             })
         }
+        Plan::SlidingCount { size, slide } => {
+            return sliding_counts(uid, stream, windowing, (size, slide), fold);
+        }
         Plan::Grid(grid) if !grid.0.is_disjoint() && windowing.trigger.is_plain() => {
             let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
             process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let slices = declarations.table(WINDOWS, |groups, owned| {
+                let evolution = &windowing.evolved.slices;
+                let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
                     KeyedTable::placed_by(groups, owned, Element::table_hash)
                 });
                 let gate = windowing.gate(declarations, &mut aside);
@@ -165,6 +187,64 @@ where
             return fold_windows(uid, stream, windowing, fold);
         }
     };
+    (Stream::built(flow, made), aside)
+}
+
+/// As [`merge_windows`], for keys of which few have nearly all records: workers merge what they have
+/// before they send it, where that is possible.
+pub(crate) fn merge_windows_of_few<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Merge<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    // Late records are judged one by one, and go on as they are; `count` is of records.
+    let is_each_needed = windowing.is_late_kept || windowing.trigger.count < u32::MAX;
+    let grid = match &windowing.plan {
+        Plan::Grid(grid) if fold.is_small() && !is_each_needed => grid.0.clone(),
+        _ => return merge_windows(uid, stream, windowing, fold),
+    };
+    let Windowing { plan, trigger, clock, lateness, is_late_kept, evolved } = windowing;
+    let (clock, fold) = (clock.shared(), Rc::new(fold));
+    let mut combiner = Combiner::new(grid, clock.clone(), Rc::clone(&fold));
+    let parts = stream.mapped_at("Combine", move |watermark, batch, made| {
+        combiner.combine(watermark, batch, made);
+    });
+    let clock = clock_of_parts::<V, F::Kept, T>(clock);
+    let windowing = Windowing { plan, trigger, clock, lateness, is_late_kept, evolved };
+    let (results, _) = merge_windows(uid, parts, windowing, OfParts(fold));
+    (results, None)
+}
+
+fn sliding_counts<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    bounds: (i64, i64),
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Merge<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
+        let evolution = &windowing.evolved.counted_slices;
+        let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
+            KeyedTable::placed_by(groups, owned, Element::table_hash)
+        });
+        let gate = windowing.gate(declarations, &mut aside);
+        counted_sliding::SlidingCount::new(slices, bounds, fold, gate)
+    });
     (Stream::built(flow, made), aside)
 }
 

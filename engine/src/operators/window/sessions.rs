@@ -1,5 +1,6 @@
 //! The sessions of one key: spans of activity that grow, and merge when a record comes between them.
 
+use highwater_checkpoint::BoxError;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A session that has not been forgotten.
@@ -39,6 +40,17 @@ impl<A: Serialize> Serialize for Sessions<A> {
 }
 
 impl<A> Sessions<A> {
+    pub(super) fn try_map<B>(
+        self,
+        map: impl Fn(A) -> Result<B, BoxError>,
+    ) -> Result<Sessions<B>, BoxError> {
+        let mapped = self.open.into_iter().map(|session| {
+            let Session { start, end, value, unsaid, has_fired } = session;
+            Ok(Session { start, end, value: map(value)?, unsaid, has_fired })
+        });
+        Ok(Sessions::from(mapped.collect::<Result<Vec<_>, BoxError>>()?))
+    }
+
     /// Which sessions overlap one of `start` to `end`.
     fn overlapping(&self, start: i64, end: i64) -> std::ops::Range<usize> {
         let first = self.open.partition_point(|session| session.end <= start);

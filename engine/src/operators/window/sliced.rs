@@ -395,10 +395,11 @@ where
                 let count = ahead.len();
                 for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
                     if self.gate.is_over(ahead.slice.last, ahead.now) {
-                        self.gate.refuse(key, value);
+                        let records = self.fold.records(&value);
+                        self.gate.refuse(key, value, records);
                         continue;
                     }
-                    late += u64::from(ahead.at < ahead.now);
+                    late += if ahead.at < ahead.now { self.fold.records(&value) } else { 0 };
                     self.put(table, *ahead, (key, value), &mut made);
                 }
             }

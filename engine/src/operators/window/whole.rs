@@ -11,7 +11,7 @@ use std::cell::RefMut;
 use highwater_checkpoint::dataflow::KeyedState;
 use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{Bincode, KeyedTable, Place, stable_hash};
-use highwater_checkpoint::{EventTime, Moment};
+use highwater_checkpoint::{BoxError, EventTime, Moment};
 use serde::{Deserialize, Serialize};
 
 use super::agenda::Agenda;
@@ -32,6 +32,16 @@ pub(crate) struct Pane<A> {
     unsaid: u32,
     /// Its end has come, and it has fired.
     has_fired: bool,
+}
+
+impl<A> Pane<A> {
+    pub(super) fn try_map<B>(
+        self,
+        map: impl FnOnce(A) -> Result<B, BoxError>,
+    ) -> Result<Pane<B>, BoxError> {
+        let Pane { value, unsaid, has_fired } = self;
+        Ok(Pane { value: map(value)?, unsaid, has_fired })
+    }
 }
 
 pub(super) type Table<K, A> = KeyedTable<Element<K, i64>, Pane<A>, Bincode>;
@@ -367,13 +377,14 @@ where
                     *place = self.ahead(at_now, table, record, &mut slice);
                 }
                 let count = ahead.len();
-                for (ahead, record) in places[..count].iter().zip(records.by_ref()) {
+                for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
                     if ahead.first > ahead.last {
-                        self.gate.refuse(record.0, record.1);
+                        let records = self.fold.records(&value);
+                        self.gate.refuse(key, value, records);
                         continue;
                     }
-                    late += u64::from(ahead.at < ahead.now);
-                    self.put(table, *ahead, record, &mut made, now.now_ms);
+                    late += if ahead.at < ahead.now { self.fold.records(&value) } else { 0 };
+                    self.put(table, *ahead, (key, value), &mut made, now.now_ms);
                 }
             }
         });
