@@ -1,5 +1,6 @@
 //! Runs that alternate, so that what the machine does to one of them it does to all.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use crate::machine;
@@ -68,13 +69,13 @@ pub(crate) fn line(side: &Side, workers: usize, others: &[&Side]) -> String {
     let mut line = format!("{name:<12} {rates:>24} M/s  {a_core:6.2} a core");
     let cpu: Option<Vec<f64>> = side.runs.iter().map(|run| run.cpu_seconds).collect();
     if let Some(cpu) = cpu {
-        line += &format!("  {:6.2} s CPU", median(&cpu));
+        let _ = write!(line, "  {:6.2} s CPU", median(&cpu));
     }
     if let Some(peak) = side.runs.iter().filter_map(|run| run.peak_memory).max() {
-        line += &format!("  {:5} MB", peak >> 20);
+        let _ = write!(line, "  {:5} MB", peak >> 20);
     }
     for other in others {
-        line += &format!("  {} of {}", spread(&side.ratios(other), 2), other.name);
+        let _ = write!(line, "  {} of {}", spread(&side.ratios(other), 2), other.name);
     }
     line
 }

@@ -28,7 +28,7 @@ pub(crate) fn q18(events: Stream<'_, Event>) -> Stream<'_, Change<Bid>> {
                 _ => Some(last.replace(bid)),
             });
             if let Some(before) = replaced {
-                for before in before {
+                if let Some(before) = before {
                     ctx.emit(Change::Retract(before));
                 }
                 ctx.emit(Change::Insert(bid));
