@@ -7,7 +7,7 @@
 
 use super::parts::Part;
 use super::prefetch::prefetch;
-use super::table::Entry;
+use super::table::{Entry, NEW, epoch_of};
 use super::{Codec, StateDigest};
 use crate::error::BoxError;
 use crate::metadata::SegmentKind;
@@ -147,7 +147,8 @@ impl Changes {
         self.seal =
             Some(Seal { kind, stamp: self.stamp, position: 0, bucket: 0, part, failed: None });
         self.captured.begin(groups);
-        self.stamp = self.stamp.checked_add(1).expect("2^32 epochs of one run");
+        self.stamp += 1;
+        assert!(self.stamp < NEW, "2^31 epochs of one run");
         self.count = 0;
         let digest = &mut self.digest;
         let since = std::mem::take(&mut digest.since);
@@ -314,7 +315,7 @@ impl Changes {
             let bit = bits.trailing_zeros() as usize;
             bits &= bits - 1;
             let bytes = match part.entries.get_bucket(first + bit) {
-                Some(Entry::Live { stamp, key, value }) if *stamp != self.stamp => {
+                Some(Entry::Live { stamp, key, value }) if epoch_of(*stamp) != self.stamp => {
                     captured |= 1 << bit;
                     self.capture::<K, V, C>(group, key, Some(value)).1
                 }

@@ -116,6 +116,13 @@ impl<E> Part<E> {
         self.changed[bucket / 64] |= 1 << (bucket % 64);
     }
 
+    /// Takes an entry out whose change need not be captured.
+    pub(super) fn erase(&mut self, bucket: usize) -> Option<E> {
+        self.changed[bucket / 64] &= !(1 << (bucket % 64));
+        let entry = self.entries.get_bucket_entry(bucket).ok()?;
+        Some(entry.remove().0)
+    }
+
     /// Asks for the control bytes with which a search for this hash begins.
     #[inline]
     pub(super) fn ask_for_control(&self, hash: u64) {

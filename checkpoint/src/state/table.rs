@@ -26,7 +26,8 @@
 //! * **T1** Entries move only when their part grows, and a part grows only when it is wholly
 //!   captured or not captured at all (`grow` finishes a half-scanned part first).
 //! * **T2** A removed entry stays as a tombstone until a seal has come by: then a delta holds it, or a
-//!   base hides what it was for.
+//!   base hides what it was for. One that was new in the running epoch ([`NEW`]) leaves nothing: no
+//!   segment says anything of it that a tombstone would have to hide.
 //! * **T3** Each entry is captured at most once a seal: a capture on touch gives it the running
 //!   stamp, which the scan passes over.
 //! * **T4** The bit of a bucket is set if its entry changed and is not captured.
@@ -60,6 +61,16 @@ pub(super) enum Entry<K, V> {
     Dead { stamp: u32, key: K },
 }
 
+/// Set in the stamp of an entry that was put where there was nothing with its key, until it changes in
+/// a later epoch.
+pub(super) const NEW: u32 = 1 << 31;
+
+/// The epoch of a stamp.
+#[inline]
+pub(super) fn epoch_of(stamp: u32) -> u32 {
+    stamp & !NEW
+}
+
 impl<K, V> Entry<K, V> {
     pub(super) fn key(&self) -> &K {
         match self {
@@ -67,9 +78,16 @@ impl<K, V> Entry<K, V> {
         }
     }
 
-    fn stamp(&self) -> u32 {
+    fn epoch(&self) -> u32 {
         match self {
-            Entry::Live { stamp, .. } | Entry::Dead { stamp, .. } => *stamp,
+            Entry::Live { stamp, .. } | Entry::Dead { stamp, .. } => epoch_of(*stamp),
+        }
+    }
+
+    fn into_live(self) -> Option<(K, V)> {
+        match self {
+            Entry::Live { key, value, .. } => Some((key, value)),
+            Entry::Dead { .. } => None,
         }
     }
 }
@@ -289,7 +307,7 @@ where
             // The part may have been split since.
             _ => self
                 .live(place.hash, |there| *there == key)
-                .unwrap_or_else(|| self.insert(place.hash, key, init(), self.changes.stamp)),
+                .unwrap_or_else(|| self.insert(place.hash, key, init())),
         };
         self.change_at(at, change)
     }
@@ -306,9 +324,9 @@ where
         else {
             unreachable!("the entry was found or inserted there")
         };
-        if *old != self.changes.stamp {
+        if epoch_of(*old) != self.changes.stamp {
             let place = (at, bucket, part.sealed, part.group);
-            self.changes.before_first::<K, V, C>(place, *old, key, Some(value));
+            self.changes.before_first::<K, V, C>(place, epoch_of(*old), key, Some(value));
             *old = self.changes.stamp;
             part.changed[bucket / 64] |= 1 << (bucket % 64);
         }
@@ -394,16 +412,20 @@ where
     fn remove_at(&mut self, (at, bucket): (usize, usize), key: K) -> Option<(K, V)> {
         let part = &mut self.parts[at];
         let entry = part.entries.get_bucket_mut(bucket)?;
+        self.live -= 1;
+        if matches!(entry, Entry::Live { stamp, .. } if *stamp == self.changes.stamp | NEW) {
+            self.changes.count -= 1;
+            return part.erase(bucket).and_then(Entry::into_live);
+        }
         let dead = Entry::Dead { stamp: self.changes.stamp, key };
         let Entry::Live { stamp, key, value } = std::mem::replace(entry, dead) else {
             unreachable!("the search was for live entries")
         };
-        if stamp != self.changes.stamp {
+        if epoch_of(stamp) != self.changes.stamp {
             let place = (at, bucket, part.sealed, part.group);
-            self.changes.before_first::<K, V, C>(place, stamp, &key, Some(&value));
+            self.changes.before_first::<K, V, C>(place, epoch_of(stamp), &key, Some(&value));
             part.mark(bucket);
         }
-        self.live -= 1;
         self.changes.dead += 1;
         Some((key, value))
     }
@@ -461,23 +483,31 @@ where
 
     /// Puts an entry where there is no live one with its key; returns its part and bucket.
     #[inline(never)]
-    fn insert(&mut self, hash: u64, key: K, value: V, stamp: u32) -> (usize, usize) {
+    fn insert(&mut self, hash: u64, key: K, value: V) -> (usize, usize) {
         self.live += 1;
-        let entry = Entry::Live { stamp, key, value };
-        if self.changes.dead > 0 {
-            return self.insert_over_dead(hash, entry);
+        if self.changes.dead > 0
+            && let Some((at, bucket)) = self.dead(hash, &key)
+        {
+            self.insert_over_dead((at, bucket), key, value);
+            return (at, bucket);
         }
-        self.put_changed(hash, entry)
+        self.changes.count += 1;
+        let entry = Entry::Live { stamp: self.changes.stamp | NEW, key, value };
+        let (at, placement) = (self.with_room(hash), self.placement);
+        (at, self.parts.put((at, hash), entry, true, |entry| placement.of(entry.key())))
     }
 
-    /// As `insert`, where the key may have a tombstone.
-    fn insert_over_dead(&mut self, hash: u64, entry: Entry<K, V>) -> (usize, usize) {
-        let at = self.parts.of_hash(hash);
+    /// Part and bucket of the tombstone of a key that has no live entry.
+    fn dead(&self, hash: u64, key: &K) -> Option<(usize, usize)> {
+        let part = self.parts.of_hash(hash);
+        let is_it = |there: &Entry<K, V>| there.key() == key;
+        let bucket = self.parts[part].entries.find_bucket_index(within_part(hash), is_it)?;
+        Some((part, bucket))
+    }
+
+    /// As `insert`, where the key has a tombstone.
+    fn insert_over_dead(&mut self, (at, bucket): (usize, usize), key: K, value: V) {
         let part = &mut self.parts[at];
-        let is_it = |there: &Entry<K, V>| there.key() == entry.key();
-        let Some(bucket) = part.entries.find_bucket_index(within_part(hash), is_it) else {
-            return self.put_changed(hash, entry);
-        };
         self.changes.dead -= 1;
         if let Some(there) = part.entries.get_bucket_mut(bucket) {
             if let Entry::Dead { stamp: old, key } = there
@@ -486,18 +516,10 @@ where
                 let place = (at, bucket, part.sealed, part.group);
                 self.changes.before_first::<K, V, C>(place, *old, key, None);
             }
-            *there = entry;
+            // Not as a new one: a segment may say something of the key.
+            *there = Entry::Live { stamp: self.changes.stamp, key, value };
         }
         part.mark(bucket);
-        (at, bucket)
-    }
-
-    /// Puts an entry where there is nothing with its key.
-    #[inline]
-    fn put_changed(&mut self, hash: u64, entry: Entry<K, V>) -> (usize, usize) {
-        self.changes.count += 1;
-        let (at, placement) = (self.with_room(hash), self.placement);
-        (at, self.parts.put((at, hash), entry, true, |entry| placement.of(entry.key())))
     }
 
     /// The part of a hash, which has room for an entry more.
@@ -525,8 +547,8 @@ where
         let (running, sealed) = (self.changes.stamp, self.parts[at].sealed);
         let unsealed = self.changes.seal.as_ref().map(|seal| seal.stamp).filter(|s| *s != sealed);
         let is_changed = |entry: &Entry<K, V>| {
-            let stamp = entry.stamp();
-            stamp == running || unsealed == Some(stamp)
+            let epoch = entry.epoch();
+            epoch == running || unsealed == Some(epoch)
         };
         let placement = self.placement;
         let deeper = self.parts.grow(at, |entry| placement.of(entry.key()), is_changed);

@@ -338,3 +338,33 @@ fn a_table_that_is_to_be_rewritten_seals_a_base_once_even_if_it_is_empty() {
     }
     assert_eq!(kinds, [SegmentKind::Base, SegmentKind::Delta]);
 }
+
+/// A job without checkpoints never seals, so whatever it removed would stay for ever.
+#[test]
+fn regression_what_comes_and_goes_in_one_epoch_leaves_nothing() {
+    let mut table = table(4);
+    let add = |table: &mut Table, key: u32| {
+        table.update(stable_hash(&key), key, || 0, |_, n| *n += 1);
+    };
+    (0..50).for_each(|key| add(&mut table, key));
+    table.begin_seal();
+    table.seal_slice(usize::MAX, |_, _| {}).unwrap();
+    let before = table.memory_bytes();
+    for key in 50..50_000 {
+        add(&mut table, key);
+        add(&mut table, key);
+        assert_eq!(table.remove(stable_hash(&key), key), Some(2));
+    }
+    assert_eq!((table.len(), table.changes.dead, table.changes.count), (50, 0, 0));
+    assert!(table.memory_bytes() <= before * 2, "{} of {before}", table.memory_bytes());
+    // One that a segment has leaves a tombstone, also when it has come again meanwhile.
+    table.remove(stable_hash(&7), 7);
+    add(&mut table, 7);
+    table.remove(stable_hash(&7), 7);
+    assert_eq!(table.changes.dead, 1);
+    assert_eq!(table.begin_seal(), SegmentKind::Delta);
+    let mut entries = Vec::new();
+    table.seal_slice(usize::MAX, |_, block| entries.extend(decode(&block))).unwrap();
+    assert_eq!(entries, [(7, None)]);
+    assert_eq!(table.changes.dead, 0);
+}
