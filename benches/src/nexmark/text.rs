@@ -231,7 +231,7 @@ mod tests {
         };
         assert_eq!(lengths(POOLS.bid_extras), (54, 81));
         assert_eq!(lengths(POOLS.auction_extras), (312, 467));
-        assert_eq!(lengths(POOLS.names), (9, 14));
+        assert_eq!(lengths(POOLS.names), (10, 14));
         assert!(lengths(POOLS.item_names).1 <= 19);
         assert_eq!(POOLS.channels.len(), POOLS.urls.len());
     }
