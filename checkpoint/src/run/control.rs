@@ -67,7 +67,8 @@ impl Control {
         self.is_ready.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Whether the first record may come: what older runs have left is discarded.
+    pub fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire)
     }
 

@@ -57,6 +57,7 @@ fn work(worker: &mut Worker, shared: &Arc<Shared>, build: &Arc<Build>) {
     // A panic must not leave the other workers waiting for this one for ever, as it does in timely.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         start(worker, shared, build, || wait_for_others(shared))?;
+        wait_for_setup(shared);
         while !control.is_over() {
             worker.step_or_park(Some(PARK));
         }
@@ -84,6 +85,16 @@ pub(super) fn leave(worker: &mut Worker) {
 fn wait_for_others(shared: &Shared) {
     let run = &shared.run;
     while shared.built.load(Ordering::Acquire) < run.workers() && !run.control().is_over() {
+        std::thread::park_timeout(BUILD_PARK);
+    }
+}
+
+/// Waits until worker 0 has done what comes before the first record. Sources wait for that as well, but
+/// what was in flight goes on at once, requests that are asked again for instance: a sink that wrote of it
+/// before older output was discarded would lose what it wrote.
+fn wait_for_setup(shared: &Shared) {
+    let control = shared.run.control();
+    while !control.is_ready() && !control.is_over() {
         std::thread::park_timeout(BUILD_PARK);
     }
 }

@@ -68,7 +68,9 @@ impl SteppedJob {
         }
         let Stepped { worker, has_started } = &mut self.workers[worker];
         if *has_started {
-            worker.step();
+            if control.is_ready() {
+                worker.step();
+            }
             return;
         }
         *has_started = true;

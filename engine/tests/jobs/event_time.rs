@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater::checkpoint::store::Location;
 use highwater::job::Outcome;
 use highwater::prelude::*;
+use highwater::sink::{Sink, SinkRun};
 use highwater::state::Event;
 use highwater::stream::Arrival;
 use highwater::testing::{CollectSink, Random, VecSource};
@@ -333,4 +334,90 @@ fn requests_that_cannot_be_are_refused_and_those_that_fail_fail_the_job() {
     let soon = Duration::from_millis(5);
     let failed = of(AsyncOptions::default().timeout(soon).retries(2, soon));
     assert!(failed.contains("a request failed 3 times, the last time: no answer"), "{failed}");
+}
+
+/// A sink whose older output takes long to discard, and that must not be written to before it is.
+#[derive(Clone)]
+struct Discards {
+    collected: CollectSink<u64>,
+    is_done: Arc<AtomicBool>,
+}
+
+impl Sink<u64> for Discards {
+    type Committable = <CollectSink<u64> as Sink<u64>>::Committable;
+    type Writer = <CollectSink<u64> as Sink<u64>>::Writer;
+
+    fn begin(&self, run: &SinkRun) -> Result<(), BoxError> {
+        self.collected.begin(run)
+    }
+
+    fn commit(&self, run: &SinkRun, prepared: Vec<Self::Committable>) -> Result<(), BoxError> {
+        self.collected.commit(run, prepared)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "takes long, which is what is tested")]
+    fn abort(&self, run: &SinkRun) -> Result<(), BoxError> {
+        std::thread::sleep(Duration::from_millis(300));
+        self.collected.abort(run)?;
+        self.is_done.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn open(&self, run: &SinkRun, worker: usize) -> Result<Self::Writer, BoxError> {
+        if !self.is_done.load(Ordering::SeqCst) {
+            return Err(format!("worker {worker} writes before older output is discarded").into());
+        }
+        self.collected.open(run, worker)
+    }
+}
+
+/// Requests that were in flight are asked again whatever the sources do, and a file that was written of an
+/// answer was deleted with what older runs had left.
+#[test]
+fn regression_nothing_is_written_before_older_output_is_discarded() {
+    let (store, answers) = (Location::memory(), Arc::new(AtomicBool::new(false)));
+    let collected = CollectSink::new();
+    let is_done = Arc::new(AtomicBool::new(false));
+    let sink = Discards { collected: collected.clone(), is_done: Arc::clone(&is_done) };
+    let run = || {
+        let (answers, sink, asked) =
+            (Arc::clone(&answers), sink.clone(), Arc::new(AtomicU64::new(0)));
+        let job = Job::new("asks").quiet().workers(3).checkpoint_store(store.clone());
+        job.checkpoint_interval(Duration::from_millis(2)).execute(move |flow| {
+            let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
+            let run = Arc::clone(flow.checkpoints().run());
+            let may = Arc::clone(&answers);
+            let ask = move |number: u64| {
+                let may_answer = Arc::clone(&may);
+                if asked.fetch_add(1, Ordering::SeqCst) == 59 && !may_answer.load(Ordering::SeqCst)
+                {
+                    run.control().request_stop();
+                }
+                async move {
+                    while !may_answer.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    Ok::<_, BoxError>(number)
+                }
+            };
+            let splits =
+                vec![(0..20).collect(), (20..40).collect(), (40..60).collect(), Vec::new()];
+            let may_end = Arc::clone(&answers);
+            let source = Trickle::paced(VecSource::splits(splits), move |split, _| {
+                let is_open = split == 3 && !may_end.load(Ordering::SeqCst);
+                Ok(if is_open { 0 } else { 16 })
+            });
+            let asks = AsyncOptions::unordered().capacity(100);
+            let records = flow.source("records", source).rebalance();
+            records.map_async("ask", asks, ask).sink("rows", sink.clone());
+        })
+    };
+    assert_eq!(run().unwrap().outcome, Outcome::Stopped);
+    assert!(collected.records().is_empty());
+    answers.store(true, Ordering::SeqCst);
+    is_done.store(false, Ordering::SeqCst);
+    run().unwrap();
+    let mut rows = collected.records();
+    rows.sort_unstable();
+    assert_eq!(rows, (0..60).collect::<Vec<u64>>());
 }
