@@ -47,7 +47,7 @@ use world::{Told, simulate};
 const SEEDS: u64 = 300;
 
 /// Seeds within which a planted bug must be found.
-const SEEDS_TO_FIND: u64 = 1500;
+const SEEDS_TO_FIND: u64 = 3000;
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {
