@@ -17,6 +17,7 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source;
 
 use crate::machine;
+use crate::mix::mix;
 use crate::report::{median, spread};
 
 type Counts = hashbrown::HashMap<u64, u64, foldhash::fast::FixedState>;
@@ -156,15 +157,6 @@ fn describe(summary: &Summary) {
         bytes as f64 / 1e6,
         bytes as f64 / entries.max(1) as f64
     );
-}
-
-/// A well-mixed number for each `i` (splitmix64; Steele, Lea, Flood 2014).
-#[inline]
-fn mix(i: u64) -> u64 {
-    let mut z = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod checkpoints;
 mod kept;
 mod keyed_count;
 mod machine;
+mod mix;
 mod nexmark;
 mod report;
 mod restore;

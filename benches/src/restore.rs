@@ -12,8 +12,8 @@ use highwater::checkpoint::segment::{SegmentIndex, Trailer};
 use highwater::checkpoint::state::{Bincode, Codec};
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::checkpoints::mix;
 use crate::machine;
+use crate::mix::mix;
 use crate::report::{median, spread};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

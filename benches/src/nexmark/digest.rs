@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::draws::mix;
+use crate::mix::mix;
 
 /// A row of a changelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use std::sync::LazyLock;
 
 use highwater::EventTime;
 
-use super::draws::{Draws, below, mix};
+use super::draws::{Draws, below};
 use super::event::{Auction, Bid, Event, Person};
 use super::text::{self, CHANNELS, HOT_CHANNELS, POOLS, Pools, pick};
+use crate::mix::mix;
 
 const FIRST_PERSON_ID: u64 = 1000;
 const FIRST_AUCTION_ID: u64 = 1000;
