@@ -71,6 +71,9 @@ where
     move |capabilities| joined.keyed(capabilities, table)
 }
 
+/// Entries that take no more than this are not asked for ahead: half of what second-level caches have.
+const CACHED_BYTES: usize = 256 << 10;
+
 /// One value a key.
 pub struct KeyedValues<T: Timestamp, K, V: Persist, M: Retention, C> {
     state: KeyedState<T, K, M::Stored<V>, C>,
@@ -109,6 +112,15 @@ where
     pub fn values(&mut self) -> Values<'_, K, V, M, C> {
         Values::new(self.state.table(), self.retention)
     }
+
+    /// Asks for the memory of keys with these hashes, for who will come to them soon.
+    pub fn ask_for(&mut self, hashes: &[u64]) {
+        let table = self.state.table();
+        // What is small is in the cache.
+        if table.len() as usize * size_of::<(K, M::Stored<V>)>() > CACHED_BYTES {
+            table.ask_for(hashes.iter().copied());
+        }
+    }
 }
 
 /// Many elements a key.
@@ -138,7 +150,7 @@ where
         let empty = |groups, owned| KeyedTable::placed_by(groups, owned, Element::table_hash);
         let Declared { joined, table } = declare(checkpoints, builder, named, evolution, empty);
         move |capabilities| KeyedElements {
-            index: Index::of(table.iter().map(|(element, _)| element)),
+            index: Index::default(),
             state: joined.keyed(capabilities, table),
             retention,
             sweep: Sweep::default(),

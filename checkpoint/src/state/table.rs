@@ -312,6 +312,23 @@ where
         self.change_at(at, change)
     }
 
+    /// As [`update`](Self::update), for who has the parts of a key and not the key: `make` makes both,
+    /// if there is none for which `is_key` holds.
+    #[inline]
+    pub fn update_or_make<R>(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+        change: impl FnOnce(&mut V) -> R,
+    ) -> R {
+        let at = self.live(hash, is_key).unwrap_or_else(|| {
+            let (key, value) = make();
+            self.insert(hash, key, value)
+        });
+        self.change_at(at, |_, value| change(value))
+    }
+
     /// Applies `change` to the live entry that is there.
     #[inline]
     fn change_at<R>(

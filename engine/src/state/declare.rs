@@ -19,10 +19,11 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 
+use super::lookahead::Ask;
 use super::side_output::Flush;
 use super::{
-    AggregatingState, ListState, MapState, OperatorList, ReducingState, SideOutput, Slot,
-    ValueState,
+    AggregatingState, ListState, Lookahead, MapState, OperatorList, ReducingState, SideOutput,
+    Slot, ValueState,
 };
 use crate::metrics::LateCell;
 use crate::stream::{Aggregator, Data, Flow, Key, Output, Stream};
@@ -36,6 +37,7 @@ pub(crate) struct Declarations<'a, 'scope> {
     uid: &'a str,
     makes: Vec<Make>,
     sides: Vec<(usize, Box<dyn Flush>)>,
+    asks: Vec<Ask>,
 }
 
 impl<'a, 'scope> Declarations<'a, 'scope> {
@@ -45,7 +47,7 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         uid: &'a str,
     ) -> Self {
         flow.checkpoints().own(uid);
-        Declarations { flow, builder, uid, makes: Vec::new(), sides: Vec::new() }
+        Declarations { flow, builder, uid, makes: Vec::new(), sides: Vec::new(), asks: Vec::new() }
     }
 
     /// What makes the states, given the operator's capabilities, and the side outputs by port.
@@ -61,6 +63,11 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         let (side, flush) = SideOutput::new(Output::from(output));
         self.sides.push((port, flush));
         (side, Stream::built(self.flow.clone(), stream))
+    }
+
+    /// Those of the states so far that can be asked for ahead.
+    pub(crate) fn lookahead(&mut self) -> Lookahead {
+        Lookahead::new(std::mem::take(&mut self.asks))
     }
 
     pub(crate) fn key_groups(&self) -> KeyGroups {
@@ -316,7 +323,11 @@ impl<'d, 'scope, K: Key, M: Retention, C: SerdeCodec> States<'_, 'd, 'scope, K, 
         let Declarations { flow, builder, uid, .. } = &mut *self.declarations;
         let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
         let make = KeyedValues::declare(checkpoints, builder, named, kept);
-        ValueState(self.declarations.keep(make))
+        let values = self.declarations.keep(make);
+        let ahead = values.clone();
+        let ask = move |hashes: &[u64]| ahead.with(|state| state.ask_for(hashes));
+        self.declarations.asks.push(Box::new(ask));
+        ValueState(values)
     }
 
     /// One value a key.

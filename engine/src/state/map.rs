@@ -13,8 +13,13 @@ use crate::stream::{Data, Key};
 
 /// A map from `E` to `V` for each key, in the order of `E`: the same on every worker, in every run.
 ///
-/// To change an element writes that element to the next checkpoint, however large the map is. In
-/// memory each element takes its room in the table, with the key, and that of an `E` in an index.
+/// To change an element writes that element to the next checkpoint, however large the map is.
+///
+/// Elements are in a hash table. The first call that needs their order, or all elements of a key (all but
+/// [`insert`](Self::insert), [`get`](Self::get), [`contains`](Self::contains),
+/// [`update`](Self::update) and [`remove`](Self::remove)), makes an index of it, which is kept from
+/// then on, and takes the room of an `E` for each element. With millions of elements that first call takes
+/// seconds: make it early, or never.
 ///
 /// ```
 /// # use highwater::prelude::*;

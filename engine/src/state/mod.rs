@@ -27,6 +27,7 @@
 
 mod declare;
 mod list;
+mod lookahead;
 mod map;
 mod operator_list;
 mod side_output;
@@ -49,6 +50,7 @@ pub use highwater_checkpoint::state::typed::{
     At, BroadcastMap, Forever, Retention, Ttl, TtlRefresh,
 };
 pub use list::ListState;
+pub(crate) use lookahead::Lookahead;
 pub use map::MapState;
 pub use operator_list::OperatorList;
 pub(crate) use side_output::Flush;

@@ -9,7 +9,7 @@ use highwater_checkpoint::state::{Bincode, stable_hash};
 use highwater_checkpoint::{EventTime, Moment};
 
 use super::timers::to_ms;
-use super::{Alarms, Context, Declarations, Event, EventTimers, Slot, States};
+use super::{Alarms, Context, Declarations, Event, EventTimers, Lookahead, Slot, States};
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::stream::{Data, Key};
 
@@ -80,12 +80,14 @@ where
     let mut states = TimedStates { states, timers: None, alarms: None, acted_on: None };
     let process = setup(&mut states);
     let TimedStates { timers, alarms, acted_on, .. } = states;
-    TimedWork { process, timers, alarms, acted_on, left_at_end: None }
+    let lookahead = declarations.lookahead();
+    TimedWork { process, lookahead, timers, alarms, acted_on, left_at_end: None }
 }
 
 /// A function with timers.
 pub(crate) struct TimedWork<P, K, T> {
     process: P,
+    lookahead: Lookahead,
     timers: Option<Kept<K, T>>,
     alarms: Option<Kept<K, T>>,
     acted_on: Option<EventTime>,
@@ -100,9 +102,10 @@ where
     P: FnMut(&Context<'_, K, R>, Event<V, T>) + 'static,
 {
     fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<(K, V)>) {
-        for (key, value) in batch.drain(..) {
-            (self.process)(&Context::new(&key, stable_hash(&key), now), Event::Record(value));
-        }
+        let TimedWork { process, lookahead, .. } = self;
+        lookahead.each(batch, stable_hash, |key, hash, value| {
+            process(&Context::new(&key, hash, now), Event::Record(value));
+        });
     }
 
     fn is_timed(&self) -> bool {

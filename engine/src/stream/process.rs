@@ -8,7 +8,9 @@ use highwater_checkpoint::state::stable_hash;
 
 use super::{Data, Key, KeyedStream, Stream};
 use crate::operators::{self, Due, Now, Work};
-use crate::state::{BroadcastMap, Context, Event, OperatorStates, States, TimedStates, timed_work};
+use crate::state::{
+    BroadcastMap, Context, Event, Lookahead, OperatorStates, States, TimedStates, timed_work,
+};
 
 impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     /// Works on the values of each key with a function and states of the program's own.
@@ -59,7 +61,8 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
         let flow = stream.flow().clone();
         let processed =
             operators::process_by_hash(&flow, uid, stream.into_timely(), hash_of, |d| {
-                Untimed(setup(&mut States::new(d)))
+                let process = setup(&mut States::new(d));
+                Untimed { process, lookahead: d.lookahead() }
             });
         Stream::built(flow, processed)
     }
@@ -126,13 +129,17 @@ fn hash_of<K: Key, V>((key, _): &(K, V)) -> u64 {
 }
 
 /// A function that is called with records alone.
-struct Untimed<P>(P);
+struct Untimed<P> {
+    process: P,
+    lookahead: Lookahead,
+}
 
 impl<K: Key, V, R, P: FnMut(&Context<'_, K, R>, V)> Work<(K, V), R> for Untimed<P> {
     fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<(K, V)>) {
-        for (key, value) in batch.drain(..) {
-            (self.0)(&Context::new(&key, stable_hash(&key), now), value);
-        }
+        let Untimed { process, lookahead } = self;
+        lookahead.each(batch, stable_hash, |key, hash, value| {
+            process(&Context::new(&key, hash, now), value);
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Many elements a key, in order: what map and list state are made of.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hash};
 use std::ops::RangeBounds;
@@ -7,28 +8,25 @@ use std::ops::RangeBounds;
 use super::{At, Element, Persist, Position, Retention, Stored};
 use crate::state::{Codec, KeyedTable, StableHasher};
 
-/// Which elements each key has, those that have expired and are not removed included.
+/// Which elements each key has, in order, those that have expired and are not removed included: from
+/// the first time that this is asked for.
 ///
-/// In memory alone: every element is an entry of the table, which is what checkpoints hold.
+/// In memory alone: every element is an entry of the table, which is what checkpoints hold. Who only
+/// asks for elements by their keys has the table alone, which is half as much to touch and to keep.
 #[derive(Debug)]
 pub struct Index<K, E> {
-    elements: HashMap<K, BTreeSet<E>, BuildHasherDefault<StableHasher>>,
+    elements: Option<Ordered<K, E>>,
+}
+
+type Ordered<K, E> = HashMap<K, BTreeSet<E>, BuildHasherDefault<StableHasher>>;
+
+impl<K, E> Default for Index<K, E> {
+    fn default() -> Self {
+        Index { elements: None }
+    }
 }
 
 impl<K: Hash + Eq + Clone, E: Ord + Clone> Index<K, E> {
-    /// The elements that a table has been loaded with.
-    pub fn of<'a>(elements: impl IntoIterator<Item = &'a Element<K, E>>) -> Self
-    where
-        K: 'a,
-        E: 'a,
-    {
-        let mut index = Index { elements: HashMap::default() };
-        for Element { key, element } in elements {
-            index.insert(key, element.clone());
-        }
-        index
-    }
-
     /// Forgets elements that the table has no more.
     pub fn forget<'a>(&mut self, removed: impl IntoIterator<Item = &'a Element<K, E>>)
     where
@@ -40,24 +38,42 @@ impl<K: Hash + Eq + Clone, E: Ord + Clone> Index<K, E> {
         }
     }
 
-    fn insert(&mut self, key: &K, element: E) {
-        match self.elements.get_mut(key) {
-            Some(elements) => drop(elements.insert(element)),
-            None => drop(self.elements.insert(key.clone(), BTreeSet::from([element]))),
+    /// Makes it, if it was not asked for before, of the elements that there are.
+    fn make<'a>(&mut self, elements: impl Iterator<Item = &'a Element<K, E>>)
+    where
+        K: 'a,
+        E: 'a,
+    {
+        if self.elements.is_none() {
+            self.elements = Some(HashMap::default());
+            elements.for_each(|Element { key, element }| self.insert(key, element));
+        }
+    }
+
+    fn insert(&mut self, key: &K, element: &E) {
+        let Some(all) = &mut self.elements else { return };
+        match all.get_mut(key) {
+            Some(elements) => drop(elements.insert(element.clone())),
+            None => drop(all.insert(key.clone(), BTreeSet::from([element.clone()]))),
         }
     }
 
     fn remove(&mut self, key: &K, element: &E) {
-        if let Some(elements) = self.elements.get_mut(key) {
+        let Some(all) = &mut self.elements else { return };
+        if let Some(elements) = all.get_mut(key) {
             elements.remove(element);
             if elements.is_empty() {
-                self.elements.remove(key);
+                all.remove(key);
             }
         }
     }
 
+    fn set_of(&self, key: &K) -> Option<&BTreeSet<E>> {
+        self.elements.as_ref()?.get(key)
+    }
+
     fn of_key(&self, key: &K) -> impl DoubleEndedIterator<Item = &E> {
-        self.elements.get(key).into_iter().flatten()
+        self.set_of(key).into_iter().flatten()
     }
 }
 
@@ -115,13 +131,20 @@ where
         self.change(at, element, |stored| retention.written(stored, at.now_ms));
     }
 
+    /// Asks for the order of elements.
+    fn order(&mut self) {
+        self.index.make(self.table.iter().map(|(element, _)| element));
+    }
+
     /// The value of an element.
     pub fn get(mut self, at: At<'_, K>, element: &E) -> Option<&'t V> {
-        if self.retention.notes_read(self.find(at, element)?, at.now_ms) {
+        let notes = |stored| self.retention.notes_read(stored, at.now_ms);
+        if self.retention.ttl().is_some() && self.find(at, element).is_some_and(notes) {
             self.note_read(at, element);
         }
-        let hash = self.hash(at, element);
-        self.table.find(hash, |there| is_it(there, at.key, element)).map(Stored::value)
+        let (hash, retention) = (self.hash(at, element), self.retention);
+        let stored = self.table.find(hash, |there| is_it(there, at.key, element))?;
+        (!retention.is_expired(stored, at.now_ms)).then(|| stored.value())
     }
 
     /// Applies `change` to the value of an element, which is made by `init` if there is none.
@@ -133,42 +156,43 @@ where
         change: impl FnOnce(&mut V) -> R,
     ) -> R {
         let retention = self.retention;
-        let mut change = Some(change);
-        let mut apply = |stored: &mut M::Stored<V>| {
+        let new = || retention.store(init(), at.now_ms);
+        self.update_or_make(at, &element, new, |stored| {
             if retention.is_expired(stored, at.now_ms) {
                 *stored = retention.store(init(), at.now_ms);
             } else {
                 retention.written(stored, at.now_ms);
             }
-            change.take().map(|change| change(stored.value_mut()))
-        };
-        let mut changed = self.change(at, &element, &mut apply);
-        if changed.is_none() {
-            self.index.insert(at.key, element.clone());
-            let hash = self.hash(at, &element);
-            let key = Element { key: at.key.clone(), element };
-            let new = || retention.store(init(), at.now_ms);
-            changed = Some(self.table.update(hash, key, new, |_, stored| apply(stored)));
-        }
-        changed.flatten().expect("one of the two applies it, once")
+            change(stored.value_mut())
+        })
     }
 
     /// Sets the value of an element, and returns the one it had.
     pub fn insert(&mut self, at: At<'_, K>, element: E, value: V) -> Option<V> {
         let retention = self.retention;
-        let mut value = Some(value);
-        let replaced = self.change(at, &element, |stored| {
-            let new = retention.store(value.take()?, at.now_ms);
-            let old = std::mem::replace(stored, new);
+        // Either of the two takes it.
+        let value = Cell::new(Some(value));
+        let store = || Some(retention.store(value.take()?, at.now_ms));
+        let new = || store().expect("nothing has taken it");
+        self.update_or_make(at, &element, new, |stored| {
+            let old = std::mem::replace(stored, store()?);
             (!retention.is_expired(&old, at.now_ms)).then(|| old.into_value())
-        });
-        if let Some(value) = value {
-            self.index.insert(at.key, element.clone());
-            let hash = self.hash(at, &element);
-            let key = Element { key: at.key.clone(), element };
-            self.table.update(hash, key, || retention.store(value, at.now_ms), |_, _| {});
-        }
-        replaced.flatten()
+        })
+    }
+
+    fn update_or_make<R>(
+        &mut self,
+        at: At<'_, K>,
+        element: &E,
+        new: impl FnOnce() -> M::Stored<V>,
+        change: impl FnOnce(&mut M::Stored<V>) -> R,
+    ) -> R {
+        let hash = self.hash(at, element);
+        let make = || {
+            self.index.insert(at.key, element);
+            (Element { key: at.key.clone(), element: element.clone() }, new())
+        };
+        self.table.update_or_make(hash, |there| is_it(there, at.key, element), make, change)
     }
 
     /// Removes an element and returns its value.
@@ -191,8 +215,9 @@ where
         range: impl RangeBounds<E>,
         mut visit: impl FnMut(&E, &V),
     ) {
+        self.order();
         let mut read = Vec::new();
-        let elements = self.index.elements.get(at.key).map(|elements| elements.range(range));
+        let elements = self.index.set_of(at.key).map(|elements| elements.range(range));
         for element in elements.into_iter().flatten() {
             let Some(stored) = self.find(at, element) else { continue };
             visit(element, stored.value());
@@ -220,8 +245,9 @@ where
 
     /// Removes all elements of the key.
     pub fn clear(&mut self, at: At<'_, K>) {
-        let elements = self.index.elements.remove(at.key).unwrap_or_default();
-        for element in elements {
+        self.order();
+        let elements = self.index.elements.as_mut().and_then(|all| all.remove(at.key));
+        for element in elements.unwrap_or_default() {
             let hash = self.hash(at, &element);
             self.table.remove(hash, Element { key: at.key.clone(), element });
         }
@@ -246,25 +272,28 @@ where
     }
 
     /// How many elements the key has. With a time to live each is looked at.
-    pub fn len(&self, at: At<'_, K>) -> usize {
+    pub fn len(&mut self, at: At<'_, K>) -> usize {
+        self.order();
         if self.retention.ttl().is_none() {
-            return self.index.elements.get(at.key).map_or(0, BTreeSet::len);
+            return self.index.set_of(at.key).map_or(0, BTreeSet::len);
         }
         self.index.of_key(at.key).filter(|element| self.find(at, element).is_some()).count()
     }
 
     /// Whether the key has no element.
-    pub fn is_empty(&self, at: At<'_, K>) -> bool {
+    pub fn is_empty(&mut self, at: At<'_, K>) -> bool {
         self.first(at).is_none()
     }
 
     /// The first element of the key.
-    pub fn first(&self, at: At<'_, K>) -> Option<&E> {
+    pub fn first(&mut self, at: At<'_, K>) -> Option<&E> {
+        self.order();
         self.index.of_key(at.key).find(|element| self.find(at, element).is_some())
     }
 
     /// The element of the key that has `n` before it.
-    pub fn nth(&self, at: At<'_, K>, n: usize) -> Option<&E> {
+    pub fn nth(&mut self, at: At<'_, K>, n: usize) -> Option<&E> {
+        self.order();
         self.index.of_key(at.key).filter(|element| self.find(at, element).is_some()).nth(n)
     }
 
@@ -273,13 +302,15 @@ where
     /// # Panics
     ///
     /// If the range ends before it begins.
-    pub fn last_in(&self, at: At<'_, K>, range: impl RangeBounds<E>) -> Option<(&E, &V)> {
-        let elements = self.index.elements.get(at.key)?.range(range);
+    pub fn last_in(&mut self, at: At<'_, K>, range: impl RangeBounds<E>) -> Option<(&E, &V)> {
+        self.order();
+        let elements = self.index.set_of(at.key)?.range(range);
         elements.rev().find_map(|element| Some((element, self.find(at, element)?.value())))
     }
 
     /// The last element of the key.
-    pub fn last(&self, at: At<'_, K>) -> Option<&E> {
+    pub fn last(&mut self, at: At<'_, K>) -> Option<&E> {
+        self.order();
         self.index.of_key(at.key).rev().find(|element| self.find(at, element).is_some())
     }
 }
@@ -293,6 +324,7 @@ where
 {
     /// Appends an element behind all others.
     pub fn push(&mut self, at: At<'_, K>, value: V) {
+        self.order();
         let last = self.index.of_key(at.key).next_back();
         let next = last.map_or(Position(0), |last| Position(last.0 + 1));
         self.insert(at, next, value);

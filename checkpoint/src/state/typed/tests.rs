@@ -222,8 +222,8 @@ impl<M: Retention> Harness<M> {
                 let list = restore(list, elements(owned.clone()));
                 Worker {
                     single: restore(single, KeyedTable::new(key_groups(), owned)),
-                    map_index: Index::of(map.iter().map(|(element, _)| element)),
-                    list_index: Index::of(list.iter().map(|(element, _)| element)),
+                    map_index: Index::default(),
+                    list_index: Index::default(),
                     map,
                     list,
                     sweeps: Default::default(),
@@ -448,7 +448,7 @@ fn empty<K: std::hash::Hash + Eq + Persist, V: Persist>() -> KeyedTable<K, V, Bi
 fn one_element_more_in_a_list_of_ten_thousand_is_one_entry_more() {
     let (key, mut store) = ("a".to_owned(), Store::new());
     let mut table: Many<Forever, Position> = elements(0..GROUPS);
-    let mut index = Index::of([]);
+    let mut index = Index::default();
     for n in 0..10_000 {
         Elements::new(&mut table, &mut index, Forever).push(at(&key, 0), n);
     }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::{At, Element, TimerQueue};
-use crate::state::{Codec, KeyedTable};
+use crate::state::{Codec, KeyedTable, Place};
 use crate::time::EventTime;
 
 /// A timer as it is kept.
@@ -68,19 +68,19 @@ where
         let (hash, is_it) = (self.hash(at, &tag), |there: &Element<K, E>| {
             there.key == *at.key && there.element == tag
         });
-        let old = self.table.find(hash, is_it).copied();
-        match old {
+        let (queue, key) = (&mut *self.queue, at.key);
+        match self.table.find(hash, is_it).copied() {
             Some(old) if old.at == due.0 => {}
             Some(old) => {
                 let is_earlier = due.0 < old.queued;
-                let queued = if is_earlier { self.queue.push(due.0, hash) } else { old.queued };
+                let queued = if is_earlier { queue.push(due.0, hash) } else { old.queued };
                 let timer = Timer { at: due.0, queued };
                 self.table.change(hash, is_it, |there| *there = timer);
             }
             None => {
-                let timer = Timer { at: due.0, queued: self.queue.push(due.0, hash) };
-                let key = Element { key: at.key.clone(), element: tag };
-                self.table.update(hash, key, || timer, |_, _| {});
+                let timer = Timer { at: due.0, queued: queue.push(due.0, hash) };
+                let key = Element { key: key.clone(), element: tag };
+                self.table.update_at(Place::of_hash(hash), key, || timer, |_, _| {});
             }
         }
         self.forget_stale();

@@ -1,5 +1,6 @@
 //! One value a key: what value, reducing and aggregating state are made of.
 
+use std::cell::Cell;
 use std::hash::Hash;
 
 use super::{At, Persist, Retention, Stored};
@@ -28,14 +29,14 @@ where
     pub fn get(self, at: At<'_, K>) -> Option<&'t V> {
         let Values { table, retention } = self;
         let is_key = |key: &K| key == at.key;
-        let stored = table.find(at.hash, is_key)?;
-        if retention.is_expired(stored, at.now_ms) {
-            return None;
-        }
-        if retention.notes_read(stored, at.now_ms) {
+        let notes = |stored: &M::Stored<V>| {
+            !retention.is_expired(stored, at.now_ms) && retention.notes_read(stored, at.now_ms)
+        };
+        if retention.ttl().is_some() && table.find(at.hash, is_key).is_some_and(notes) {
             table.change(at.hash, is_key, |stored| retention.written(stored, at.now_ms));
         }
-        table.find(at.hash, is_key).map(Stored::value)
+        let stored = table.find(at.hash, is_key)?;
+        (!retention.is_expired(stored, at.now_ms)).then(|| stored.value())
     }
 
     /// Applies `change` to the value, which is made by `init` if there is none.
@@ -46,45 +47,37 @@ where
         change: impl FnOnce(&mut V) -> R,
     ) -> R {
         let Values { table, retention } = self;
-        let renew = |stored: &mut M::Stored<V>| {
-            if retention.is_expired(stored, at.now_ms) {
-                *stored = retention.store(init(), at.now_ms);
-            } else {
-                retention.written(stored, at.now_ms);
-            }
-        };
-        let mut change = Some(change);
-        let mut apply = |stored: &mut M::Stored<V>| {
-            renew(stored);
-            change.take().map(|change| change(stored.value_mut()))
-        };
-        let mut changed = table.change(at.hash, |key| key == at.key, &mut apply);
-        if changed.is_none() {
-            let new = || retention.store(init(), at.now_ms);
-            let key = at.key.clone();
-            changed = Some(table.update(at.hash, key, new, |_, stored| apply(stored)));
-        }
-        changed.flatten().expect("one of the two applies it, once")
+        let new = || (at.key.clone(), retention.store(init(), at.now_ms));
+        table.update_or_make(
+            at.hash,
+            |key| key == at.key,
+            new,
+            |stored| {
+                if retention.is_expired(stored, at.now_ms) {
+                    *stored = retention.store(init(), at.now_ms);
+                } else {
+                    retention.written(stored, at.now_ms);
+                }
+                change(stored.value_mut())
+            },
+        )
     }
 
     /// Sets the value, and returns the one there was.
     pub fn set(self, at: At<'_, K>, value: V) -> Option<V> {
         let Values { table, retention } = self;
-        let mut new = Some(value);
-        let replaced = table.change(
+        // Either of the two takes it.
+        let value = Cell::new(Some(value));
+        let store = || Some(retention.store(value.take()?, at.now_ms));
+        table.update_or_make(
             at.hash,
             |key| key == at.key,
+            || (at.key.clone(), store().expect("nothing has taken it")),
             |stored| {
-                let new = retention.store(new.take()?, at.now_ms);
-                let old = std::mem::replace(stored, new);
+                let old = std::mem::replace(stored, store()?);
                 (!retention.is_expired(&old, at.now_ms)).then(|| old.into_value())
             },
-        );
-        if let Some(new) = new {
-            let new = || retention.store(new, at.now_ms);
-            table.update(at.hash, at.key.clone(), new, |_, _| {});
-        }
-        replaced.flatten()
+        )
     }
 
     /// Removes the value and returns it.
