@@ -195,9 +195,10 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
     {
         let mut builder = OperatorBuilder::new(format!("Keyed {uid}"), self.scope());
         let (output, results) = builder.new_output_connection::<Vec<R>, _>([]);
-        let (key_groups, peers) = (self.run().key_groups(), self.scope().peers());
+        let key_groups = self.run().key_groups();
+        let owners = key_groups.owners(self.scope().peers());
         let route = move |record: &D| {
-            key_groups.worker_of(key_groups.of_hash(stable_hash(key(record))), peers) as u64
+            u64::from(owners[usize::from(key_groups.of_hash(stable_hash(key(record))))])
         };
         let to_output = [(0, Antichain::from_elem(T::Summary::default()))];
         let mut input = builder.new_input_connection(stream, Exchange::new(route), to_output);

@@ -1,7 +1,7 @@
 //! Folding the records of each key: the one operator behind fold, reduce, aggregate and count.
 //!
 //! A batch is worked on in chunks: hash all keys, prefetch their slots so that the cache misses
-//! overlap, then update. One miss a record is nearly the whole cost of a large state.
+//! overlap, then update (`ahead.rs`). One miss a record is nearly the whole cost of a large state.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash};
@@ -20,13 +20,10 @@ use timely::dataflow::operators::{Capability, CapabilityTrait};
 use timely::progress::frontier::AntichainRef;
 use timely::progress::operate::FrontierInterest;
 
+use super::ahead::in_chunks;
 use super::reschedule;
 use crate::error::Error;
 use crate::stream::{Data, Emit, Flow, Keep, Key, Output, Stream, to_first_output};
-
-/// Records whose slots are prefetched before the first of them is updated: 128 cache lines are a
-/// quarter of a first-level cache.
-const CHUNK: usize = 128;
 
 /// Slots whose entries are emitted at the end of input before other operators get a turn.
 const END_SLOTS: usize = 1 << 16;
@@ -112,9 +109,10 @@ where
 {
     let mut builder = OperatorBuilder::new(format!("{} {uid}", fold.name), flow.scope());
     let (output, results) = builder.new_output_connection::<Vec<(K, R)>, _>([]);
-    let (key_groups, peers) = (flow.run().key_groups(), flow.scope().peers());
+    let key_groups = flow.run().key_groups();
+    let owners = key_groups.owners(flow.scope().peers());
     let route = move |record: &D| {
-        key_groups.worker_of(key_groups.of_hash(stable_hash(record.key())), peers) as u64
+        u64::from(owners[usize::from(key_groups.of_hash(stable_hash(record.key())))])
     };
     let mut input = builder.new_input_connection(stream, Exchange::new(route), to_first_output());
     builder.set_notify_for(0, FrontierInterest::Always);
@@ -318,26 +316,17 @@ fn update<D, K, V, A, C, I, F, O>(
     I: Fn() -> A,
     F: Fn(&mut A, V),
 {
-    let mut places = [Place::default(); CHUNK];
-    let mut records = batch.drain(..);
-    loop {
-        let ahead = &records.as_slice()[..records.as_slice().len().min(CHUNK)];
-        if ahead.is_empty() {
-            return;
-        }
-        for (place, record) in places.iter_mut().zip(ahead) {
-            *place = table.announce(stable_hash(record.key()));
-        }
-        let count = ahead.len();
-        for place in &mut places[..count] {
-            table.locate(place);
-        }
-        for (place, record) in places[..count].iter().zip(records.by_ref()) {
+    in_chunks(
+        table,
+        batch,
+        |table, record| table.announce(stable_hash(record.key())),
+        |table, place: &mut Place| table.locate(place),
+        |table, place, record| {
             let (key, value) = record.into_parts();
-            table.update_at(*place, key, &fold.init, |key, accumulator| {
+            table.update_at(place, key, &fold.init, |key, accumulator| {
                 (fold.add)(accumulator, value);
                 changed(key, accumulator);
             });
-        }
-    }
+        },
+    );
 }

@@ -1,5 +1,6 @@
 //! The operators that take part in checkpoints, as timely sees them.
 
+mod ahead;
 mod async_map;
 mod broadcast;
 mod event_clock;

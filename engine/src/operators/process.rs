@@ -86,9 +86,9 @@ pub(crate) fn process_by_hash<'scope, D: Data, R: 'static, W: Work<D, R> + 'stat
     hash: fn(&D) -> u64,
     declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> W,
 ) -> StreamVec<'scope, Moment, R> {
-    let (key_groups, peers) = (flow.run().key_groups(), flow.scope().peers());
-    let route =
-        move |record: &D| key_groups.worker_of(key_groups.of_hash(hash(record)), peers) as u64;
+    let key_groups = flow.run().key_groups();
+    let owners = key_groups.owners(flow.scope().peers());
+    let route = move |record: &D| u64::from(owners[usize::from(key_groups.of_hash(hash(record)))]);
     build(flow, uid, stream, Exchange::new(route), declare)
 }
 

@@ -54,11 +54,7 @@ impl<K: Hash, E: Hash> Element<K, E> {
     pub fn hash_of(key_groups: KeyGroups, key_hash: u64, element: &E) -> u64 {
         let mut hasher = StableHasher::default();
         feed(key_hash, element, &mut hasher);
-        let (hash, group) = (hasher.finish(), u64::from(key_groups.of_hash(key_hash)));
-        let first = |group: u64| (group << 32).div_ceil(u64::from(key_groups.count()));
-        let (from, to) = (first(group), first(group + 1));
-        let high = from + (((hash >> 32) * (to - from)) >> 32);
-        high << 32 | hash & 0xffff_ffff
+        key_groups.hash_within(key_groups.of_hash(key_hash), hasher.finish())
     }
 }
 

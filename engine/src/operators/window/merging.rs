@@ -9,7 +9,8 @@ use super::agenda::Agenda;
 use super::fold::Merge;
 use super::gate::Gate;
 use super::sessions::{Session, Sessions};
-use super::{AHEAD, each_due, next_multiple};
+use super::{each_due, next_multiple};
+use crate::operators::ahead::in_chunks;
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::state::Slot;
 use crate::stream::{Data, Key};
@@ -274,31 +275,25 @@ where
         let (at_now, state, mut late) = (self.gate.now(now), self.sessions.clone(), 0);
         let mut made = now.made.borrow_mut();
         state.with(|state| {
-            let table = state.table();
-            let mut places = [Ahead::default(); AHEAD];
-            let mut records = batch.drain(..);
-            loop {
-                let ahead = &records.as_slice()[..records.as_slice().len().min(AHEAD)];
-                if ahead.is_empty() {
-                    break;
-                }
-                for (place, (key, value)) in places.iter_mut().zip(ahead) {
+            in_chunks(
+                &mut (&mut *self, state.table()),
+                batch,
+                |(this, table), (key, value)| {
                     let hash = stable_hash(key);
                     let (at, now) =
-                        (self.gate.time_of(at_now, value), self.gate.now_of(at_now, hash));
-                    *place = Ahead { hash, place: table.place(hash), at, now };
-                }
-                let count = ahead.len();
-                for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
-                    if self.is_late(table, &key, *ahead) {
-                        let records = self.fold.records(&value);
-                        self.gate.refuse(key, value, records);
-                        continue;
+                        (this.gate.time_of(at_now, value), this.gate.now_of(at_now, hash));
+                    Ahead { hash, place: table.announce(hash), at, now }
+                },
+                |(_, table), ahead| table.locate(&mut ahead.place),
+                |(this, table), ahead, (key, value)| {
+                    if this.is_late(table, &key, ahead) {
+                        let records = this.fold.records(&value);
+                        return this.gate.refuse(key, value, records);
                     }
                     late += u64::from(ahead.at < ahead.now);
-                    self.put(table, *ahead, (key, value), &mut made, now.now_ms);
-                }
-            }
+                    this.put(table, ahead, (key, value), &mut made, now.now_ms);
+                },
+            );
         });
         self.gate.took_late(late);
     }

@@ -55,9 +55,6 @@ use crate::state::Declarations;
 use crate::stream::{Data, Key, Stream};
 use crate::window::{Plan, TriggerPlan, Windowed};
 
-/// Records whose slots are prefetched before the first of them is updated.
-const AHEAD: usize = 128;
-
 /// Due entries whose slots are prefetched before the first of them is looked at.
 const DUE_AHEAD: usize = 64;
 
@@ -272,9 +269,7 @@ fn each_due<K: Eq + Hash, V, C: Codec<K> + Codec<V>>(
         && let Some(at) = agenda.take(until, DUE_AHEAD.min(*budget), &mut taken)
     {
         *budget -= taken.len();
-        for hash in &taken {
-            table.place(*hash);
-        }
+        table.ask_for(taken.iter().copied());
         for hash in taken.drain(..) {
             each(table, at, hash);
         }

@@ -16,11 +16,11 @@ use highwater_checkpoint::state::{
 };
 use highwater_checkpoint::{EventTime, Moment};
 
-use super::AHEAD;
 use super::fold::Merge;
 use super::gate::Gate;
 use super::grid::{Grid, Slice, clamp};
 use super::running::Running;
+use crate::operators::ahead::in_chunks;
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::state::Slot;
 use crate::stream::{Data, Key};
@@ -374,35 +374,30 @@ where
         let (at_now, slices, mut late) = (self.gate.now(now), self.slices.clone(), 0);
         let mut made = now.made.borrow_mut();
         slices.with(|state| {
-            let table = state.table();
-            let (mut places, mut slice) = ([Ahead::default(); AHEAD], Slice::NONE);
-            let mut records = batch.drain(..);
-            loop {
-                let ahead = &records.as_slice()[..records.as_slice().len().min(AHEAD)];
-                if ahead.is_empty() {
-                    break;
-                }
-                for (place, (key, value)) in places.iter_mut().zip(ahead) {
+            let mut slice = Slice::NONE;
+            in_chunks(
+                &mut (&mut *self, state.table()),
+                batch,
+                |(this, table), (key, value)| {
                     let hash = stable_hash(key);
                     let (at, now) =
-                        (self.gate.time_of(at_now, value), self.gate.now_of(at_now, hash));
+                        (this.gate.time_of(at_now, value), this.gate.now_of(at_now, hash));
                     if !slice.holds(at) {
-                        slice = self.grid.slice(at);
+                        slice = this.grid.slice(at);
                     }
                     let of_slice = Element::<K, i64>::hash_of(table.key_groups(), hash, &slice.end);
-                    *place = Ahead { hash, place: table.place(of_slice), at, slice, now };
-                }
-                let count = ahead.len();
-                for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
-                    if self.gate.is_over(ahead.slice.last, ahead.now) {
-                        let records = self.fold.records(&value);
-                        self.gate.refuse(key, value, records);
-                        continue;
+                    Ahead { hash, place: table.announce(of_slice), at, slice, now }
+                },
+                |(_, table), ahead| table.locate(&mut ahead.place),
+                |(this, table), ahead, (key, value)| {
+                    if this.gate.is_over(ahead.slice.last, ahead.now) {
+                        let records = this.fold.records(&value);
+                        return this.gate.refuse(key, value, records);
                     }
-                    late += if ahead.at < ahead.now { self.fold.records(&value) } else { 0 };
-                    self.put(table, *ahead, (key, value), &mut made);
-                }
-            }
+                    late += if ahead.at < ahead.now { this.fold.records(&value) } else { 0 };
+                    this.put(table, ahead, (key, value), &mut made);
+                },
+            );
         });
         self.gate.took_late(late);
     }

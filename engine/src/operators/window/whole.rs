@@ -18,7 +18,8 @@ use super::agenda::Agenda;
 use super::fold::Fold;
 use super::gate::Gate;
 use super::grid::{Grid, Slice, clamp};
-use super::{AHEAD, each_due, next_multiple};
+use super::{each_due, next_multiple};
+use crate::operators::ahead::in_chunks;
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
 use crate::state::Slot;
 use crate::stream::{Data, Key};
@@ -117,7 +118,7 @@ impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K,
             }
         }
         let hash = Element::<K, i64>::hash_of(table.key_groups(), key_hash, &first);
-        Ahead { key_hash, hash, place: table.place(hash), at, first, last, now }
+        Ahead { key_hash, hash, place: table.announce(hash), at, first, last, now }
     }
 
     fn windowed(&self, key: &K, end: i64, kept: &F::Kept) -> Windowed<K, F::Said> {
@@ -365,28 +366,21 @@ where
         let (at_now, panes, mut late) = (self.gate.now(now), self.panes.clone(), 0);
         let mut made = now.made.borrow_mut();
         panes.with(|state| {
-            let table = state.table();
-            let (mut places, mut slice) = ([Ahead::default(); AHEAD], Slice::NONE);
-            let mut records = batch.drain(..);
-            loop {
-                let ahead = &records.as_slice()[..records.as_slice().len().min(AHEAD)];
-                if ahead.is_empty() {
-                    break;
-                }
-                for (place, record) in places.iter_mut().zip(ahead) {
-                    *place = self.ahead(at_now, table, record, &mut slice);
-                }
-                let count = ahead.len();
-                for (ahead, (key, value)) in places[..count].iter().zip(records.by_ref()) {
+            let mut slice = Slice::NONE;
+            in_chunks(
+                &mut (&mut *self, state.table()),
+                batch,
+                |(this, table), record| this.ahead(at_now, table, record, &mut slice),
+                |(_, table), ahead| table.locate(&mut ahead.place),
+                |(this, table), ahead, (key, value)| {
                     if ahead.first > ahead.last {
-                        let records = self.fold.records(&value);
-                        self.gate.refuse(key, value, records);
-                        continue;
+                        let records = this.fold.records(&value);
+                        return this.gate.refuse(key, value, records);
                     }
-                    late += if ahead.at < ahead.now { self.fold.records(&value) } else { 0 };
-                    self.put(table, *ahead, (key, value), &mut made, now.now_ms);
-                }
-            }
+                    late += if ahead.at < ahead.now { this.fold.records(&value) } else { 0 };
+                    this.put(table, ahead, (key, value), &mut made, now.now_ms);
+                },
+            );
         });
         self.gate.took_late(late);
     }
