@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use highwater::prelude::*;
 use highwater::stream::Either;
-use highwater::window::Tumbling;
+use highwater::window::{Tumbling, Windowed};
 use serde::{Deserialize, Serialize};
 
 use super::super::event::{Auction, Bid, Event};
@@ -34,6 +34,9 @@ pub(crate) fn q3(events: Stream<'_, Event>) -> Stream<'_, (Text, Text, Text, u64
 
 /// Monitor new users: id, name, and when the window began in which they came and opened an auction.
 ///
+/// Both sides group by the key of the join, so that one window of both says it: nothing but the name is
+/// kept, and whether there was an auction.
+///
 /// ```sql
 /// SELECT P.id, P.name, P.starttime
 /// FROM (SELECT id, name, window_start AS starttime, window_end AS endtime
@@ -45,17 +48,20 @@ pub(crate) fn q3(events: Stream<'_, Event>) -> Stream<'_, (Text, Text, Text, u64
 /// ON P.id = A.seller AND P.starttime = A.starttime AND P.endtime = A.endtime
 /// ```
 pub(crate) fn q8(events: Stream<'_, Event>) -> Stream<'_, (u64, Text, EventTime)> {
-    let (people, auctions) = people_and_auctions(events);
-    let people = people.map(|person| (person.id, (person.date_time, person.name)));
-    let sellers = auctions.map(|auction| (auction.seller, auction.date_time));
-    people.keyed().connect(sellers.keyed()).event_times(|(at, _)| *at, |at| *at).co_group(
-        "new-sellers",
-        Tumbling::of(Duration::from_secs(10)),
-        |id, window, people, sold| {
-            let person = people.into_iter().next().filter(|_| !sold.is_empty());
-            person.map(|(_, name)| (*id, name, window.start))
-        },
-    )
+    let seen = events.filter_map(|event| match event {
+        Event::Person(person) => Some((person.id, (person.date_time, Some(person.name)))),
+        Event::Auction(auction) => Some((auction.seller, (auction.date_time, None))),
+        Event::Bid(_) => None,
+    });
+    seen.keyed()
+        .window(Tumbling::of(Duration::from_secs(10)), |(at, _)| *at)
+        .fold("new-sellers", (None, false), |(known, has_sold), (_, name)| match name {
+            Some(name) => *known = Some(name),
+            None => *has_sold = true,
+        })
+        .filter_map(|Windowed { key: id, window, value: (name, has_sold) }| {
+            name.filter(|_| has_sold).map(|name| (id, name, window.start))
+        })
 }
 
 /// What is known of an auction so far.

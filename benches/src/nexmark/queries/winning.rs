@@ -2,11 +2,10 @@
 
 use highwater::prelude::*;
 use highwater::state::Event as Arrived;
-use highwater::stream::{ConnectedEvent, Data};
+use highwater::stream::{Data, Either};
 use serde::{Deserialize, Serialize};
 
 use super::super::event::{Auction, Bid, Event};
-use super::auctions_and_bids;
 
 /// An auction, as far as a query looks at it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -82,24 +81,27 @@ fn winning_bids<A: Data, B: Data>(
     of_auction: fn(&Auction) -> A,
     of_bid: fn(&Bid) -> B,
 ) -> Stream<'_, (A, u64, B)> {
-    let (auctions, bids) = auctions_and_bids(events);
-    let auctions = auctions.map(move |auction| {
-        let Auction { id, date_time: at, expires, .. } = auction;
-        (id, Opened { at, expires, auction: of_auction(&auction) })
+    let arrivals = events.filter_map(move |event| match event {
+        Event::Auction(auction) => {
+            let Auction { id, date_time: at, expires, .. } = auction;
+            Some((id, Either::Left(Opened { at, expires, auction: of_auction(&auction) })))
+        }
+        Event::Bid(bid) => {
+            let Bid { auction, date_time: at, price, .. } = bid;
+            Some((auction, Either::Right(Offer { price, at, bid: of_bid(&bid) })))
+        }
+        Event::Person(_) => None,
     });
-    let bids = bids.map(move |bid| {
-        (bid.auction, Offer { price: bid.price, at: bid.date_time, bid: of_bid(&bid) })
-    });
-    auctions.keyed().connect(bids.keyed()).process_timed("winning-bids", |state| {
+    arrivals.keyed().process_timed("winning-bids", |state| {
         let lots = state.value::<Lot<A, B>>("lots");
         let over = state.event_timers();
         move |ctx, event| match event {
-            ConnectedEvent::Left(opened) => {
+            Arrived::Record(Either::Left(opened)) => {
                 let expires = opened.expires;
                 lots.update_or_else(ctx, Lot::new, |lot| lot.open(opened));
                 over.set(ctx, (), EventTime(expires.0 + 1));
             }
-            ConnectedEvent::Right(offer) => {
+            Arrived::Record(Either::Right(offer)) => {
                 let at = offer.at;
                 let is_early = lots.update_or_else(ctx, Lot::new, |lot| {
                     lot.offer(offer);
@@ -109,7 +111,7 @@ fn winning_bids<A: Data, B: Data>(
                     over.set(ctx, (), EventTime(at.0 + 1));
                 }
             }
-            ConnectedEvent::Timer { at, .. } => {
+            Arrived::Timer { at, .. } => {
                 let over_at = lots.read(ctx, |lot| lot.and_then(Lot::is_over_at));
                 match over_at.filter(|over_at| *over_at > at) {
                     Some(later) => over.set(ctx, (), later),
@@ -122,7 +124,7 @@ fn winning_bids<A: Data, B: Data>(
                     }
                 }
             }
-            ConnectedEvent::Alarm { .. } => {}
+            Arrived::Alarm { .. } => {}
         }
     })
 }
