@@ -3,30 +3,28 @@
 //! A table says by its control bytes where an entry is. Both are asked for ahead, one after the other,
 //! so that the cache misses of a chunk overlap.
 
+use smallvec::SmallVec;
+
 /// Records of a chunk: 128 cache lines are a quarter of a first-level cache.
 pub(super) const CHUNK: usize = 128;
 
 /// Calls `announce` for each record of a chunk, then `locate` for what that has returned, then `work`
 /// with both, in the order of the records; all of them with `context`.
 #[inline]
-pub(super) fn in_chunks<X, D, P: Copy + Default>(
+pub(super) fn in_chunks<X, D, P: Copy>(
     context: &mut X,
     batch: &mut Vec<D>,
     mut announce: impl FnMut(&mut X, &D) -> P,
     mut locate: impl FnMut(&mut X, &mut P),
     mut work: impl FnMut(&mut X, P, D),
 ) {
-    let mut places = [P::default(); CHUNK];
+    // Not an array: to fill one anew costs as much as the work on a small batch.
+    let mut places = SmallVec::<[P; CHUNK]>::new();
     let mut records = batch.drain(..);
-    loop {
+    while !records.as_slice().is_empty() {
         let ahead = &records.as_slice()[..records.as_slice().len().min(CHUNK)];
-        let places = &mut places[..ahead.len()];
-        if places.is_empty() {
-            return;
-        }
-        for (place, record) in places.iter_mut().zip(ahead) {
-            *place = announce(context, record);
-        }
+        places.clear();
+        places.extend(ahead.iter().map(|record| announce(context, record)));
         places.iter_mut().for_each(|place| locate(context, place));
         for (place, record) in places.iter().zip(records.by_ref()) {
             work(context, *place, record);
