@@ -20,6 +20,7 @@ use highwater::checkpoint::store::layout::{self, SegmentMaker, SegmentName};
 use highwater::{Flow, Job};
 use highwater_connectors::generator::GeneratorSource;
 
+use crate::draws::mix;
 use crate::machine;
 use crate::report::median;
 use crate::turns::Turns;
@@ -421,12 +422,4 @@ impl Updates {
             self.count = 0;
         }
     }
-}
-
-/// A well-mixed number for each `i` (splitmix64).
-pub(crate) fn mix(i: u64) -> u64 {
-    let mut z = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -6,18 +6,27 @@
 
 #![allow(clippy::print_stdout)] // What a benchmark is for.
 
+mod by_hand;
 mod checkpoints;
+mod digest;
+mod draws;
 mod kept;
 mod keyed_count;
+mod lines;
 mod machine;
+mod measure;
 mod nexmark;
+mod record;
 mod report;
 mod restore;
 mod rounds;
+mod sides;
 mod slow_sink;
 mod timers;
 mod turns;
 mod windows;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -46,8 +55,8 @@ enum Suite {
     Windows(windows::Args),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Args::parse().suite {
+fn main() -> ExitCode {
+    let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
@@ -55,5 +64,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Suite::SlowSink(args) => slow_sink::run(&args),
         Suite::Timers(args) => timers::run(&args),
         Suite::Windows(args) => windows::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -12,7 +12,7 @@ use highwater::checkpoint::segment::{SegmentIndex, Trailer};
 use highwater::checkpoint::state::{Bincode, Codec};
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::checkpoints::mix;
+use crate::draws::mix;
 use crate::machine;
 use crate::report::{median, spread};
 

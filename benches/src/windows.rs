@@ -14,6 +14,7 @@ use highwater::prelude::*;
 use highwater::window::{Assigner, Sliding, Tumbling};
 use highwater_connectors::generator::GeneratorSource;
 
+use crate::draws::mix;
 use crate::report::{median, spread};
 use crate::{kept, machine};
 
@@ -50,14 +51,6 @@ pub(crate) struct Args {
 
 /// A record of a key, at a time in milliseconds.
 type Record = (u64, i64);
-
-/// A well-mixed number for each `i` (splitmix64; Steele, Lea, Flood 2014).
-fn mix(i: u64) -> u64 {
-    let mut z = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// What runs have taken.
 #[derive(Default)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::Totals;
 use super::{Args, Result};
+use crate::digest::Totals;
 
 const TEXT: &str = include_str!("../../nexmark/digests.json");
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/nexmark/digests.json");

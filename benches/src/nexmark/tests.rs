@@ -1,5 +1,7 @@
 //! Every query, on both sides, comes to the result on record, on any number of workers.
 
+use std::time::Duration;
+
 use super::generator::Generator;
 use super::recorded::{Recorded, Size};
 use super::run::Setup;
@@ -11,7 +13,7 @@ const SIZE: Size = Size { events: 40_000, events_per_second: 1_000, seed: 1 };
 
 fn setup(workers: usize) -> Setup {
     let generator = Generator::new(SIZE.seed, SIZE.events_per_second);
-    Setup::new(Events::new(generator, SIZE.events), workers, None)
+    Setup::new(Events::new(generator, SIZE.events), workers)
 }
 
 #[test]
@@ -24,7 +26,7 @@ fn the_engine_comes_to_the_results_on_record() {
     let recorded = Recorded::load().unwrap();
     for (workers, query) in [1, 2, 3].into_iter().flat_map(|n| QUERIES.iter().map(move |q| (n, q)))
     {
-        let run = (query.engine)(&setup(workers), false).unwrap();
+        let run = (query.engine)(&setup(workers), None).unwrap();
         assert_eq!(recorded.check(SIZE, query.name, run.totals), Ok(()), "{workers} workers");
     }
 }
@@ -43,7 +45,7 @@ fn timely_comes_to_the_results_on_record() {
 fn checkpoints_do_not_change_the_results() {
     let recorded = Recorded::load().unwrap();
     for query in &QUERIES {
-        let run = (query.engine)(&setup(2), true).unwrap();
+        let run = (query.engine)(&setup(2), Some(Duration::from_secs(1))).unwrap();
         assert_eq!(recorded.check(SIZE, query.name, run.totals), Ok(()));
         assert!(run.summary.is_some_and(|summary| summary.checkpoints > 0));
     }
@@ -53,17 +55,16 @@ fn checkpoints_do_not_change_the_results() {
 fn prepared_events_are_the_same() {
     let recorded = Recorded::load().unwrap();
     let generator = Generator::new(SIZE.seed, SIZE.events_per_second);
-    let setup = Setup::new(Events::new(generator, SIZE.events).prepare(), 2, None);
+    let setup = Setup::new(Events::new(generator, SIZE.events).prepare(), 2);
     let q7 = &QUERIES[7];
-    assert_eq!(recorded.check(SIZE, q7.name, (q7.engine)(&setup, false).unwrap().totals), Ok(()));
+    assert_eq!(recorded.check(SIZE, q7.name, (q7.engine)(&setup, None).unwrap().totals), Ok(()));
     assert_eq!(recorded.check(SIZE, q7.name, (q7.by_hand)(&setup).unwrap().totals), Ok(()));
 }
 
 #[test]
 fn a_name_that_is_no_query_s_is_said_and_the_others_are_kept() {
-    let mut wrong = Vec::new();
-    let names = ["q4", "q23", "q7"].map(String::from);
-    let chosen: Vec<_> = super::chosen(&names, &mut wrong).iter().map(|query| query.name).collect();
+    let (chosen, wrong) = super::chosen(&["q4", "q23", "q7"].map(String::from));
+    let chosen: Vec<_> = chosen.iter().map(|query| query.name).collect();
     assert_eq!(chosen, ["q4", "q7"]);
     assert_eq!(wrong.len(), 1);
     assert!(wrong[0].contains("\"q23\""));
