@@ -55,6 +55,23 @@ pub(crate) fn by_key<T: 'static, K: Hash>(
     Exchange::new(move |record| hasher.hash_one(key(record)).rotate_left(29))
 }
 
+/// Counts the records of each key, and says the count with each of them.
+pub(crate) fn counted(keys: Stream<'_, u64>) -> Stream<'_, (u64, u64)> {
+    keys.unary::<Batches<(u64, u64)>, _, _, _>(by_key(|key: &u64| *key), "Count", |_, _| {
+        let mut counts: HashMap<u64, u64> = HashMap::default();
+        move |input, output| {
+            input.for_each(|time, batch| {
+                let mut session = output.session(&time);
+                for key in batch.drain(..) {
+                    let count = counts.entry(key).or_insert(0);
+                    *count += 1;
+                    session.give((key, *count));
+                }
+            });
+        }
+    })
+}
+
 /// Sums the rows and drops them.
 pub(crate) fn discard<R: 'static>(
     rows: Stream<'_, R>,

@@ -5,12 +5,11 @@
 //! with them. Each says the new count with every record, as a job does whose counts go somewhere.
 
 use timely::dataflow::Scope;
-use timely::dataflow::operators::generic::Operator;
 
 use highwater::Flow;
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::by_hand::{Batches, HashMap, by_key, discard, numbered};
+use crate::by_hand::{HashMap, counted, discard, numbered};
 use crate::digest::Digest;
 use crate::draws::Keys;
 use crate::rounds::{Case, Comparison, Flags};
@@ -86,20 +85,7 @@ fn engine(flow: &Flow<'_>, records: u64, keys: Keys, mut digest: Digest) {
 }
 
 fn by_hand(scope: Scope<'_, u64>, records: u64, keys: Keys, digest: Digest) {
-    let counts = numbered(scope, records, move |i| keys.draw(i))
-        .unary::<Batches<(u64, u64)>, _, _, _>(by_key(|key: &u64| *key), "Count", |_, _| {
-            let mut counts: HashMap<u64, u64> = HashMap::default();
-            move |input, output| {
-                input.for_each(|time, batch| {
-                    let mut session = output.session(&time);
-                    for key in batch.drain(..) {
-                        let count = counts.entry(key).or_insert(0);
-                        *count += 1;
-                        session.give((key, *count));
-                    }
-                });
-            }
-        });
+    let counts = counted(numbered(scope, records, move |i| keys.draw(i)));
     discard(counts, digest, note);
 }
 

@@ -10,8 +10,10 @@ mod by_hand;
 mod checkpoints;
 mod digest;
 mod draws;
+mod facts;
 mod kept;
 mod keyed_count;
+mod latency;
 mod lines;
 mod machine;
 mod measure;
@@ -43,6 +45,8 @@ enum Suite {
     Checkpoints(checkpoints::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
+    /// Events by the clock: how late their results are, with and without checkpoints; beside timely
+    Latency(latency::Args),
     /// The queries q0 to q22 of Nexmark; beside hand-written timely
     Nexmark(nexmark::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
+        Suite::Latency(args) => latency::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
