@@ -8,6 +8,8 @@
 
 mod by_hand;
 mod checkpoints;
+mod child;
+mod counting;
 mod digest;
 mod draws;
 mod facts;
@@ -19,11 +21,13 @@ mod machine;
 mod measure;
 mod nexmark;
 mod record;
+mod recovery;
 mod report;
 mod restore;
 mod rounds;
 mod sides;
 mod slow_sink;
+mod start;
 mod timers;
 mod turns;
 mod windows;
@@ -49,14 +53,21 @@ enum Suite {
     Latency(latency::Args),
     /// The queries q0 to q22 of Nexmark; beside hand-written timely
     Nexmark(nexmark::Args),
+    /// From the kill or failure of a run to the first record of the next
+    Recovery(recovery::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
     Restore(restore::Args),
     /// A sink that takes little, under a source that could give much: peak memory
     SlowSink(slow_sink::Args),
+    /// From exec to the first record, afresh and with a checkpoint to restore; beside timely
+    Start(start::Args),
     /// Millions of event-time timers, pending and fired: memory and speed
     Timers(timers::Args),
     /// Sliding beside tumbling windows; what sessions and interval joins keep
     Windows(windows::Args),
+    /// What some suites start in a process of its own
+    #[command(hide = true)]
+    Counting(counting::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,10 +76,13 @@ fn main() -> ExitCode {
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Latency(args) => latency::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
+        Suite::Recovery(args) => recovery::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
+        Suite::Start(args) => start::run(&args),
         Suite::Timers(args) => timers::run(&args),
         Suite::Windows(args) => windows::run(&args),
+        Suite::Counting(args) => counting::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
