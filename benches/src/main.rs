@@ -25,6 +25,7 @@ mod recovery;
 mod report;
 mod restore;
 mod rounds;
+mod scale;
 mod sides;
 mod slow_sink;
 mod start;
@@ -57,6 +58,8 @@ enum Suite {
     Recovery(recovery::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
     Restore(restore::Args),
+    /// What grows with workers, processes, state, epochs, and operators that have nothing to do
+    Scale(scale::Args),
     /// A sink that takes little, under a source that could give much: peak memory
     SlowSink(slow_sink::Args),
     /// From exec to the first record, afresh and with a checkpoint to restore; beside timely
@@ -68,6 +71,9 @@ enum Suite {
     /// What some suites start in a process of its own
     #[command(hide = true)]
     Counting(counting::Args),
+    /// One of the processes of a dataflow of `scale`
+    #[command(hide = true)]
+    Process(scale::ProcessArgs),
 }
 
 fn main() -> ExitCode {
@@ -78,11 +84,13 @@ fn main() -> ExitCode {
         Suite::Nexmark(args) => nexmark::run(&args),
         Suite::Recovery(args) => recovery::run(&args),
         Suite::Restore(args) => restore::run(&args),
+        Suite::Scale(args) => scale::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
         Suite::Start(args) => start::run(&args),
         Suite::Timers(args) => timers::run(&args),
         Suite::Windows(args) => windows::run(&args),
         Suite::Counting(args) => counting::run(&args),
+        Suite::Process(args) => scale::run_process(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
