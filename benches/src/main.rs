@@ -20,6 +20,7 @@ mod lines;
 mod machine;
 mod measure;
 mod nexmark;
+mod page;
 mod record;
 mod recovery;
 mod report;
@@ -56,6 +57,8 @@ enum Suite {
     Nexmark(nexmark::Args),
     /// From the kill or failure of a run to the first record of the next
     Recovery(recovery::Args),
+    /// One page of charts of what suites have written with --json
+    Report(page::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
     Restore(restore::Args),
     /// What grows with workers, processes, state, epochs, and operators that have nothing to do
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Suite::Latency(args) => latency::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
         Suite::Recovery(args) => recovery::run(&args),
+        Suite::Report(args) => page::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::Scale(args) => scale::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
