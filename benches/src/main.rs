@@ -13,6 +13,7 @@ mod counting;
 mod digest;
 mod draws;
 mod facts;
+mod instructions;
 mod kept;
 mod keyed_count;
 mod latency;
@@ -49,6 +50,8 @@ struct Args {
 enum Suite {
     /// What checkpoints cost: duration, bytes, throughput, stalls; beside a plain write
     Checkpoints(checkpoints::Args),
+    /// Instructions a record of keyed-count and q5, by callgrind; a line for each commit
+    Instructions(instructions::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
     /// Events by the clock: how late their results are, with and without checkpoints; beside timely
@@ -82,6 +85,7 @@ enum Suite {
 fn main() -> ExitCode {
     let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
+        Suite::Instructions(args) => instructions::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Latency(args) => latency::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
