@@ -17,6 +17,7 @@ mod machine;
 mod measure;
 mod nexmark;
 mod record;
+mod recorded;
 mod report;
 mod restore;
 mod rounds;
