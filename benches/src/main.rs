@@ -10,12 +10,14 @@ mod by_hand;
 mod checkpoints;
 mod digest;
 mod draws;
+mod join;
 mod kept;
 mod keyed_count;
 mod lines;
 mod machine;
 mod measure;
 mod nexmark;
+mod pipeline;
 mod record;
 mod recorded;
 mod report;
@@ -26,6 +28,7 @@ mod slow_sink;
 mod timers;
 mod turns;
 mod windows;
+mod word_count;
 
 use std::process::ExitCode;
 
@@ -42,10 +45,14 @@ struct Args {
 enum Suite {
     /// What checkpoints cost: duration, bytes, throughput, stalls; beside a plain write
     Checkpoints(checkpoints::Args),
+    /// Two streams joined by key within an interval of event time
+    Join(join::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
     /// The queries q0 to q22 of Nexmark; beside hand-written timely
     Nexmark(nexmark::Args),
+    /// A chain of steps that remember nothing
+    Pipeline(pipeline::Args),
     /// How fast state is read back, beside a plain loop; on other numbers of workers
     Restore(restore::Args),
     /// A sink that takes little, under a source that could give much: peak memory
@@ -54,17 +61,22 @@ enum Suite {
     Timers(timers::Args),
     /// Sliding beside tumbling windows; what sessions and interval joins keep
     Windows(windows::Args),
+    /// Lines of ten words, split, counted by word
+    WordCount(word_count::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
+        Suite::Join(args) => join::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
+        Suite::Pipeline(args) => pipeline::run(&args),
         Suite::Restore(args) => restore::run(&args),
         Suite::SlowSink(args) => slow_sink::run(&args),
         Suite::Timers(args) => timers::run(&args),
         Suite::Windows(args) => windows::run(&args),
+        Suite::WordCount(args) => word_count::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
