@@ -16,6 +16,7 @@ mod keyed_count;
 mod lines;
 mod machine;
 mod measure;
+mod memory;
 mod nexmark;
 mod pipeline;
 mod record;
@@ -49,6 +50,8 @@ enum Suite {
     Join(join::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
+    /// What a key takes, a window, an idle job; each run in a process of its own
+    Memory(memory::Args),
     /// The queries q0 to q22 of Nexmark; beside hand-written timely
     Nexmark(nexmark::Args),
     /// A chain of steps that remember nothing
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::Join(args) => join::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
+        Suite::Memory(args) => memory::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
         Suite::Pipeline(args) => pipeline::run(&args),
         Suite::Restore(args) => restore::run(&args),
