@@ -23,11 +23,23 @@ pub(crate) type HashMap<K, V> = hashbrown::HashMap<K, V, Hasher>;
 /// Records that a source emits in one scheduling.
 const AT_ONCE: u64 = 8192;
 
-/// What `make` makes of the numbers below `total`. Each worker has every so manieth of them.
+/// What `make` makes of the numbers below `total`, all at one time. Each worker has every so manieth of
+/// them.
 pub(crate) fn numbered<T: 'static>(
     scope: Scope<'_, u64>,
     total: u64,
     make: impl Fn(u64) -> T + 'static,
+) -> Stream<'_, T> {
+    timed(scope, total, make, |_| 0)
+}
+
+/// As [`numbered`], of records in the order of their times: a message's is that of the last record that
+/// came before it.
+pub(crate) fn timed<T: 'static>(
+    scope: Scope<'_, u64>,
+    total: u64,
+    make: impl Fn(u64) -> T + 'static,
+    time_of: impl Fn(&T) -> u64 + 'static,
 ) -> Stream<'_, T> {
     let (index, peers) = (scope.index() as u64, scope.peers() as u64);
     let share = total / peers + u64::from(index < total % peers);
@@ -35,13 +47,22 @@ pub(crate) fn numbered<T: 'static>(
         let activator = scope.activator_for(info.address);
         let (mut capability, mut next) = (Some(capability), 0);
         move |output: &mut OutputBuilderSession<'_, u64, Batches<T>>| {
-            let Some(held) = &capability else { return };
+            let Some(held) = &mut capability else { return };
             let end = share.min(next + AT_ONCE);
-            let mut session = output.session(held);
-            (next..end).for_each(|i| session.give(make(i * peers + index)));
+            let (mut session, mut last) = (output.session(&*held), 0);
+            for i in next..end {
+                let record = make(i * peers + index);
+                last = time_of(&record);
+                session.give(record);
+            }
             drop(session);
             next = end;
-            if next == share { capability = None } else { activator.activate() }
+            if next == share {
+                capability = None;
+            } else {
+                held.downgrade(&last);
+                activator.activate();
+            }
         }
     })
 }
@@ -55,28 +76,17 @@ pub(crate) fn by_key<T: 'static, K: Hash>(
     Exchange::new(move |record| hasher.hash_one(key(record)).rotate_left(29))
 }
 
-/// Counts the records of each key, and says the count with each of them.
-pub(crate) fn counted(keys: Stream<'_, u64>) -> Stream<'_, (u64, u64)> {
-    keys.unary::<Batches<(u64, u64)>, _, _, _>(by_key(|key: &u64| *key), "Count", |_, _| {
-        let mut counts: HashMap<u64, u64> = HashMap::default();
-        move |input, output| {
-            input.for_each(|time, batch| {
-                let mut session = output.session(&time);
-                for key in batch.drain(..) {
-                    let count = counts.entry(key).or_insert(0);
-                    *count += 1;
-                    session.give((key, *count));
-                }
-            });
-        }
-    })
+/// Sends each record to the worker of the record.
+pub(crate) fn by_itself<T: Hash + 'static>() -> Exchange<T, impl FnMut(&T) -> u64> {
+    let hasher = Hasher::with_seed(17);
+    Exchange::new(move |record| hasher.hash_one(record).rotate_left(29))
 }
 
 /// Sums the rows and drops them.
 pub(crate) fn discard<R: 'static>(
     rows: Stream<'_, R>,
     mut digest: Digest,
-    note: impl Fn(&mut Digest, R) + 'static,
+    mut note: impl FnMut(&mut Digest, R) + 'static,
 ) {
     rows.sink(Pipeline, "Digest", move |(input, _)| {
         input.for_each(|_, batch| batch.drain(..).for_each(|row| note(&mut digest, row)));

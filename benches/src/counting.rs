@@ -12,9 +12,10 @@ use highwater_connectors::generator::GeneratorSource;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::by_hand::{counted, numbered};
+use crate::by_hand::numbered;
 use crate::child::mark;
 use crate::draws::mix;
+use crate::keyed_count::counted;
 use crate::restore::JOB;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -88,13 +88,12 @@ impl Keys {
     pub(crate) fn draw(self, i: u64) -> u64 {
         let bits = mix(i);
         match self.law {
-            Law::Uniform => bits % self.count,
             Law::Zipf { range, powers } => {
                 let number = power_of_two(powers, ((bits >> 32) * range) >> 26);
                 (number as u64).clamp(1, self.count) - 1
             }
             Law::Hot if bits >> 62 != 0 => bits % HOT_KEYS.min(self.count),
-            Law::Hot => bits % self.count,
+            Law::Uniform | Law::Hot => bits % self.count,
         }
     }
 }
@@ -142,15 +141,18 @@ mod tests {
             assert!((times as f64 - expected).abs() < bound, "{times} is not near {expected}");
         };
         let uniform = drawn(Keys::uniform(1_000));
-        uniform.iter().for_each(|times| near(*times, 1_000.0));
+        for times in uniform {
+            near(times, 1_000.0);
+        }
         let zipf = drawn(Keys::zipf(1_000));
         for (n, times) in (1..).zip(zipf) {
             let share = (f64::from(n + 1) / f64::from(n)).ln() / 1_001f64.ln();
             near(times, share * 1_000_000.0);
         }
         let hot = drawn(Keys::hot(1_000));
-        hot[..100].iter().for_each(|times| near(*times, 7_750.0));
-        hot[100..].iter().for_each(|times| near(*times, 250.0));
+        for (key, times) in hot.into_iter().enumerate() {
+            near(times, if key < 100 { 7_750.0 } else { 250.0 });
+        }
     }
 
     #[test]

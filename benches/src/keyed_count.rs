@@ -9,7 +9,7 @@ use timely::dataflow::Scope;
 use highwater::Flow;
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::by_hand::{HashMap, counted, discard, numbered};
+use crate::by_hand::{Batches, HashMap, Stream, by_key, discard, numbered};
 use crate::digest::Digest;
 use crate::draws::Keys;
 use crate::rounds::{Case, Comparison, Flags};
@@ -48,7 +48,8 @@ enum Drawn {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { records, flags, .. } = args;
     let what = format!("{} M records, keys made in the job", *records as f64 / 1e6);
-    let mut comparison = Comparison::begin("keyed-count", flags, &what)?;
+    let mut comparison = Comparison::begin("keyed-count", flags, &what)?
+        .on_record(include_str!("../digests/keyed-count.json"), &[("records", *records)])?;
     for (count, drawn) in
         args.keys.iter().flat_map(|count| args.keys_are.iter().map(move |drawn| (*count, *drawn)))
     {
@@ -85,8 +86,24 @@ fn engine(flow: &Flow<'_>, records: u64, keys: Keys, mut digest: Digest) {
 }
 
 fn by_hand(scope: Scope<'_, u64>, records: u64, keys: Keys, digest: Digest) {
-    let counts = counted(numbered(scope, records, move |i| keys.draw(i)));
-    discard(counts, digest, note);
+    discard(counted(numbered(scope, records, move |i| keys.draw(i))), digest, note);
+}
+
+/// Each key with how often it has come.
+pub(crate) fn counted(keys: Stream<'_, u64>) -> Stream<'_, (u64, u64)> {
+    keys.unary::<Batches<(u64, u64)>, _, _, _>(by_key(|key: &u64| *key), "Count", |_, _| {
+        let mut counts: HashMap<u64, u64> = HashMap::default();
+        move |input, output| {
+            input.for_each(|time, batch| {
+                let mut session = output.session(&time);
+                for key in batch.drain(..) {
+                    let count = counts.entry(key).or_insert(0);
+                    *count += 1;
+                    session.give((key, *count));
+                }
+            });
+        }
+    })
 }
 
 fn count(records: u64, keys: Keys, digest: &mut Digest) {

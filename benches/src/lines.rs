@@ -30,11 +30,11 @@ impl Side {
 }
 
 /// All sides of a case that were run.
-pub(crate) fn print(case: &str, sides: &[Side]) {
+pub(crate) fn print(case: &str, shown: &[(&str, &str)], sides: &[Side]) {
     println!("{case}");
     let sides: Vec<&Side> = sides.iter().filter(|side| !side.runs.is_empty()).collect();
     for (at, side) in sides.iter().enumerate() {
-        println!("  {}", line(side, &sides[..at]));
+        println!("  {}{}", line(side, &sides[..at]), fields(side, shown));
     }
     let found = |name: &str| sides.iter().find(|side| side.name == name);
     if let Some(durable) = found(CHECKPOINTS) {
@@ -60,6 +60,19 @@ fn line(side: &Side, others: &[&Side]) -> String {
         let _ = write!(line, "  {} of {}", spread(&side.ratios(other), 2), other.name);
     }
     line
+}
+
+/// What the suite has measured by itself.
+fn fields(side: &Side, shown: &[(&str, &str)]) -> String {
+    let mut fields = String::new();
+    for (name, unit) in shown {
+        let values = side.runs.iter().filter_map(|run| run.more.get(*name)?.as_f64());
+        let values: Vec<f64> = values.collect();
+        if !values.is_empty() {
+            let _ = write!(fields, "  {} {unit}", spread(&values, 1));
+        }
+    }
+    fields
 }
 
 /// What checkpoints were, and what they cost.
@@ -109,5 +122,15 @@ mod tests {
         let other = Side { name: "other", runs: vec![run(2.0), run(3.0)] };
         assert_eq!(one.ratios(&other), [2.0, 0.5]);
         assert!(line(&one, &[&other]).contains("1.25 [0.50 .. 2.00] of other"));
+    }
+
+    #[test]
+    fn what_the_suite_measures_is_shown_where_it_is_known() {
+        let measured = Measured { records: 6, seconds: 1.0, cpu_seconds: None, peak_memory: None };
+        let mut run = Run::new(measured, 2, Totals::default());
+        run.more.insert("bytes_each".to_owned(), 24.25.into());
+        let side = Side { name: "one", runs: vec![run] };
+        let shown = [("bytes_each", "bytes each"), ("other", "of another")];
+        assert_eq!(fields(&side, &shown), "  24.2 [24.2 .. 24.2] bytes each");
     }
 }

@@ -14,15 +14,19 @@ mod digest;
 mod draws;
 mod facts;
 mod instructions;
+mod join;
 mod kept;
 mod keyed_count;
 mod latency;
 mod lines;
 mod machine;
 mod measure;
+mod memory;
 mod nexmark;
 mod page;
+mod pipeline;
 mod record;
+mod recorded;
 mod recovery;
 mod report;
 mod restore;
@@ -34,6 +38,7 @@ mod start;
 mod timers;
 mod turns;
 mod windows;
+mod word_count;
 
 use std::process::ExitCode;
 
@@ -52,12 +57,18 @@ enum Suite {
     Checkpoints(checkpoints::Args),
     /// Instructions a record of keyed-count and q5, by callgrind; a line for each commit
     Instructions(instructions::Args),
+    /// Two streams joined by key within an interval of event time
+    Join(join::Args),
     /// Generated u64 keys, exchanged, counted by key, discarded; beside hand-written timely
     KeyedCount(keyed_count::Args),
     /// Events by the clock: how late their results are, with and without checkpoints; beside timely
     Latency(latency::Args),
+    /// What a key takes, a window, an idle job; each run in a process of its own
+    Memory(memory::Args),
     /// The queries q0 to q22 of Nexmark; beside hand-written timely
     Nexmark(nexmark::Args),
+    /// A chain of steps that remember nothing
+    Pipeline(pipeline::Args),
     /// From the kill or failure of a run to the first record of the next
     Recovery(recovery::Args),
     /// One page of charts of what suites have written with --json
@@ -74,6 +85,8 @@ enum Suite {
     Timers(timers::Args),
     /// Sliding beside tumbling windows; what sessions and interval joins keep
     Windows(windows::Args),
+    /// Lines of ten words, split, counted by word
+    WordCount(word_count::Args),
     /// What some suites start in a process of its own
     #[command(hide = true)]
     Counting(counting::Args),
@@ -86,9 +99,12 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::Instructions(args) => instructions::run(&args),
+        Suite::Join(args) => join::run(&args),
         Suite::KeyedCount(args) => keyed_count::run(&args),
         Suite::Latency(args) => latency::run(&args),
+        Suite::Memory(args) => memory::run(&args),
         Suite::Nexmark(args) => nexmark::run(&args),
+        Suite::Pipeline(args) => pipeline::run(&args),
         Suite::Recovery(args) => recovery::run(&args),
         Suite::Report(args) => page::run(&args),
         Suite::Restore(args) => restore::run(&args),
@@ -97,6 +113,7 @@ fn main() -> ExitCode {
         Suite::Start(args) => start::run(&args),
         Suite::Timers(args) => timers::run(&args),
         Suite::Windows(args) => windows::run(&args),
+        Suite::WordCount(args) => word_count::run(&args),
         Suite::Counting(args) => counting::run(&args),
         Suite::Process(args) => scale::run_process(&args),
     };

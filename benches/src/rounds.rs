@@ -15,6 +15,7 @@ use crate::digest::Totals;
 use crate::lines::{self, Side};
 use crate::measure::Measured;
 use crate::record::{Fields, Head, Journal};
+use crate::recorded::{Recorded, Size};
 use crate::sides::{CHECKPOINTS, ENGINE};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -41,13 +42,29 @@ pub(crate) struct Flags {
     /// Append a line of JSON to this file for each run
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Put the results on record, for runs of this size to be compared with
+    #[arg(long)]
+    pub(crate) record: bool,
+
+    /// Results on record, rather than those of the repository
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recorded: Option<PathBuf>,
 }
 
 #[cfg(test)]
 impl Flags {
     /// One round without checkpoints.
     pub(crate) fn on_workers(workers: usize) -> Flags {
-        Flags { workers, rounds: 1, checkpoints: None, only: None, json: None }
+        Flags {
+            workers,
+            rounds: 1,
+            checkpoints: None,
+            only: None,
+            json: None,
+            record: false,
+            recorded: None,
+        }
     }
 }
 
@@ -76,6 +93,8 @@ impl Run {
 pub(crate) struct Case<'a> {
     name: String,
     more: Fields,
+    /// Fields whose medians are printed, and what is printed after them.
+    shown: Vec<(&'static str, &'static str)>,
     ways: Vec<Way<'a>>,
 }
 
@@ -87,12 +106,18 @@ struct Way<'a> {
 
 impl<'a> Case<'a> {
     pub(crate) fn new(name: impl Into<String>) -> Case<'a> {
-        Case { name: name.into(), more: Fields::new(), ways: Vec::new() }
+        Case { name: name.into(), more: Fields::new(), shown: Vec::new(), ways: Vec::new() }
     }
 
     /// Adds a field to the records of its runs.
     pub(crate) fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Prints, for each side, the median of a number that its runs have in their own fields.
+    pub(crate) fn shown(mut self, name: &'static str, unit: &'static str) -> Self {
+        self.shown.push((name, unit));
         self
     }
 
@@ -122,6 +147,8 @@ pub(crate) struct Comparison<'f> {
     flags: &'f Flags,
     head: Head,
     journal: Journal,
+    /// Results on record, and the size of this run.
+    recorded: Option<(Recorded, Size)>,
     wrong: Vec<String>,
 }
 
@@ -140,7 +167,19 @@ impl<'f> Comparison<'f> {
         };
         let Flags { workers, rounds, .. } = flags;
         println!("{suite}: {what}; {workers} workers, {checkpoints}, {rounds} rounds");
-        Ok(Comparison { flags, head, journal, wrong: Vec::new() })
+        Ok(Comparison { flags, head, journal, recorded: None, wrong: Vec::new() })
+    }
+
+    /// Compares the results with those that are on record for this size, or puts them there. `text` is
+    /// what is on record where the repository is not at hand.
+    pub(crate) fn on_record(mut self, text: &str, size: &[(&str, u64)]) -> Result<Self> {
+        let recorded = match &self.flags.recorded {
+            Some(path) => Recorded::read(path)?,
+            None => Recorded::of_suite(self.head.suite, text)?,
+        };
+        let size = size.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.recorded = Some((recorded, size));
+        Ok(self)
     }
 
     /// Runs the sides in turn. Returns their common result, if they have one.
@@ -154,8 +193,20 @@ impl<'f> Comparison<'f> {
         }
         let mut sides: Vec<_> = ways.iter().map(|way| Side::new(way.name)).collect();
         let outcome = self.alternate(case, &ways, &mut sides);
-        lines::print(&case.name, &sides);
-        outcome.map_err(|error| self.wrong(format!("{}: {error}", case.name))).ok()
+        lines::print(&case.name, &case.shown, &sides);
+        let checked = outcome.map_err(|error| format!("{}: {error}", case.name));
+        let checked = checked.and_then(|totals| self.check(case, totals));
+        checked.map_err(|error| self.wrong(error)).ok()
+    }
+
+    /// Returns the totals, unless others are on record.
+    fn check(&mut self, case: &Case<'_>, totals: Totals) -> std::result::Result<Totals, String> {
+        let Some((recorded, size)) = &mut self.recorded else { return Ok(totals) };
+        if self.flags.record {
+            recorded.put(size, &case.name, totals);
+            return Ok(totals);
+        }
+        recorded.check(size, &case.name, totals).map(|()| totals)
     }
 
     fn alternate(
@@ -198,6 +249,9 @@ impl<'f> Comparison<'f> {
 
     /// Fails if anything was wrong.
     pub(crate) fn end(self) -> Result<()> {
+        if let (Some((recorded, _)), true) = (&self.recorded, self.flags.record) {
+            recorded.save()?;
+        }
         match self.wrong.as_slice() {
             [] => Ok(()),
             [wrong] => Err(wrong.clone().into()),
@@ -268,6 +322,25 @@ mod tests {
         assert!(error.ends_with("; b: other: no disk"), "{error}");
         let kept: Vec<_> = records(&json).into_iter().map(|record| record.case).collect();
         assert_eq!(kept, ["a", "a", "b", "c", "c"]);
+    }
+
+    #[test]
+    fn what_is_not_as_on_record_is_an_error_and_may_be_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorded = folder.path().join("digests.json");
+        std::fs::write(&recorded, "[]").unwrap();
+        let run = |record, digest, records: u64| {
+            let flags = Flags { record, recorded: Some(recorded.clone()), ..flags() };
+            let mut comparison = Comparison::begin("test", &flags, "nothing").unwrap();
+            comparison = comparison.on_record("", &[("records", records)]).unwrap();
+            comparison.run(&Case::new("a").side("one", of(digest)));
+            comparison.end().map_err(|error| error.to_string())
+        };
+        assert_eq!(run(false, 7, 6), Ok(()));
+        assert_eq!(run(true, 7, 6), Ok(()));
+        assert_eq!(run(false, 7, 6), Ok(()));
+        assert!(run(false, 8, 6).unwrap_err().contains("on record are 6 rows"));
+        assert_eq!(run(false, 8, 5), Ok(()), "nothing is on record of that size");
     }
 
     #[test]

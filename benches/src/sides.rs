@@ -58,15 +58,19 @@ impl Work {
         Ok(Run { interval, summary: Some(summary), ..run })
     }
 
+    pub(crate) fn timely_config(&self) -> timely::Config {
+        match self.workers {
+            1 => timely::Config::thread(),
+            workers => timely::Config::process(workers),
+        }
+    }
+
     /// Runs a dataflow of timely's.
     pub(crate) fn timely(
         &self,
         build: impl for<'s> Fn(Scope<'s, u64>, Digest) + Send + Sync + 'static,
     ) -> Result<Run> {
-        let config = match self.workers {
-            1 => timely::Config::thread(),
-            workers => timely::Config::process(workers),
-        };
+        let config = self.timely_config();
         let shared = Arc::new(Shared::default());
         let summed = Arc::clone(&shared);
         let (measured, ()) = Measured::of(self.records, || -> Result<()> {

@@ -119,14 +119,14 @@ impl Generator {
         let ahead = OPEN_AUCTIONS * ROUND / AUCTIONS_OF_ROUND;
         let horizon_ms = (self.time_of(number + ahead).0.0 - at.0) as u64;
         let length_ms = 1 + below(length, (horizon_ms * 2).max(1));
-        let initial_bid = price(self.powers, initial_bid);
+        let initial_bid = price_of(self.powers, initial_bid);
         Auction {
             date_time: at,
             id: FIRST_AUCTION_ID + round * AUCTIONS_OF_ROUND + nth,
             item_name: pick(self.pools.item_names, item_name),
             description: pick(self.pools.descriptions, description),
             initial_bid,
-            reserve: initial_bid + price(self.powers, reserve),
+            reserve: initial_bid + price_of(self.powers, reserve),
             expires: EventTime(at.0 + length_ms as i64),
             seller: FIRST_PERSON_ID + seller,
             category: FIRST_CATEGORY_ID + below(category, CATEGORIES),
@@ -162,7 +162,7 @@ impl Generator {
             date_time: at,
             auction: FIRST_AUCTION_ID + auction,
             bidder: FIRST_PERSON_ID + bidder,
-            price: price(self.powers, price),
+            price: price_of(self.powers, price),
             channel: text::at(self.pools.channels, channel),
             url: text::at(self.pools.urls, channel),
             extra: pick(self.pools.bid_extras, extra),
@@ -180,7 +180,7 @@ fn some_person(last: u64, random: u32) -> u64 {
 
 /// A price in cents, of powers between 1 and 2: `10^(6 u)` times 100, for `u` from 0 to 1.
 #[inline]
-fn price(powers: &[f64], random: u32) -> u64 {
+fn price_of(powers: &[f64], random: u32) -> u64 {
     // 6 log2(10)
     let exponent = f64::from(random) / 4_294_967_296.0 * 19.931_568_569_324_174;
     let (whole, part) = (exponent as u32, exponent.fract() * PARTS as f64);
@@ -269,7 +269,7 @@ mod tests {
     fn prices_are_powers_of_ten() {
         let exact = |random: u32| 10f64.powf(f64::from(random) / 4_294_967_296.0 * 6.0) * 100.0;
         for random in (0..u32::MAX).step_by(1_000_003) {
-            let (price, exact) = (price(&POWERS, random) as f64, exact(random));
+            let (price, exact) = (price_of(&POWERS, random) as f64, exact(random));
             assert!((price - exact).abs() <= 0.51 + exact * 1e-7, "{price} is not {exact}");
         }
     }

@@ -7,14 +7,12 @@ mod by_hand;
 mod event;
 mod generator;
 mod queries;
-mod recorded;
 mod run;
 mod source;
 mod table;
 mod text;
 
 use self::generator::Generator;
-use self::recorded::{Recorded, Size};
 use self::run::Setup;
 use self::source::Events;
 use self::table::{QUERIES, Query};
@@ -22,6 +20,9 @@ use crate::rounds::{Case, Comparison, Flags};
 use crate::sides::TIMELY;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Results on record.
+const DIGESTS: &str = include_str!("../../digests/nexmark.json");
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,23 +46,26 @@ pub(crate) struct Args {
     #[arg(long)]
     prepared: bool,
 
-    /// Put the results on record, for runs of this size to be compared with
-    #[arg(long)]
-    record: bool,
-
     #[command(flatten)]
     flags: Flags,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let size = Size::of(args);
     let events = Events::new(Generator::new(args.seed, args.events_per_second), args.events);
     let events = if args.prepared { events.prepare() } else { events };
     let setup = Setup::new(events, args.flags.workers);
-    let mut recorded = Recorded::load()?;
-    let mut comparison = Comparison::begin("nexmark", &args.flags, &what(args))?;
+    let mut comparison = Comparison::begin("nexmark", &args.flags, &what(args))?.on_record(
+        DIGESTS,
+        &[
+            ("events", args.events),
+            ("events_per_second", args.events_per_second),
+            ("seed", args.seed),
+        ],
+    )?;
     let (queries, wrong) = chosen(&args.query);
-    wrong.into_iter().for_each(|error| comparison.wrong(error));
+    for error in wrong {
+        comparison.wrong(error);
+    }
     for query in queries {
         let case = Case::new(query.name)
             .field("events_per_second_of_event_time", args.events_per_second)
@@ -69,15 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .field("prepared", args.prepared)
             .side(TIMELY, || (query.by_hand)(&setup))
             .engine(&args.flags, |interval| (query.engine)(&setup, interval));
-        let Some(totals) = comparison.run(&case) else { continue };
-        if args.record {
-            recorded.put(size, query.name, totals);
-        } else if let Err(error) = recorded.check(size, query.name, totals) {
-            comparison.wrong(error);
-        }
-    }
-    if args.record {
-        recorded.save()?;
+        comparison.run(&case);
     }
     comparison.end()
 }

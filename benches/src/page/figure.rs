@@ -39,40 +39,28 @@ struct Quantity {
     unit: &'static str,
     /// Of the field in one unit.
     divisor: f64,
-    /// The only suite that it is drawn of, if there is one.
-    suite: Option<&'static str>,
+    /// Whether cases are so different that only an axis of powers of ten holds them.
+    is_log: bool,
 }
 
-const QUANTITIES: [Quantity; 4] = [
-    Quantity {
-        field: "records_per_second",
-        title: "throughput",
-        unit: "million records a second",
-        divisor: 1e6,
-        suite: None,
-    },
-    Quantity {
-        field: "milliseconds",
-        title: "to the first record",
-        unit: "milliseconds",
-        divisor: 1.0,
-        suite: None,
-    },
-    Quantity {
-        field: "percent_of_core",
-        title: "CPU while idle",
-        unit: "% of a core",
-        divisor: 1.0,
-        suite: None,
-    },
-    Quantity {
-        field: "peak_memory_bytes",
-        title: "peak memory",
-        unit: "MB",
-        divisor: 1e6,
-        suite: Some("memory"),
-    },
+impl Quantity {
+    const fn of(field: &'static str, title: &'static str, unit: &'static str) -> Quantity {
+        Quantity { field, title, unit, divisor: 1.0, is_log: false }
+    }
+}
+
+const QUANTITIES: [Quantity; 5] = [
+    Quantity { divisor: 1e6, ..Quantity::of(RATE, "throughput", "million records a second") },
+    Quantity::of("milliseconds", "to the first record", "milliseconds"),
+    Quantity::of("percent_of_core", "CPU while idle", "% of a core"),
+    Quantity::of("idle_cpu_percent", "CPU while idle", "% of a core"),
+    Quantity { is_log: true, ..Quantity::of("bytes_each", "memory of each", "bytes") },
 ];
+
+const RATE: &str = "records_per_second";
+
+/// How fast its processes were filled is not what this suite is about.
+const MEMORY: &str = "memory";
 
 /// The percentiles of latency, each a group of its own.
 const LATENCIES: [(&str, &str); 4] =
@@ -121,7 +109,7 @@ impl Group {
 /// All figures of the runs of one suite.
 pub(crate) fn figures(suite: &str, runs: &[&Run]) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for quantity in QUANTITIES.iter().filter(|q| q.suite.is_none_or(|only| only == suite)) {
+    for quantity in QUANTITIES.iter().filter(|q| q.field != RATE || suite != MEMORY) {
         let groups = groups(runs, |run| Some((run.case.clone(), run.number(quantity.field)?)));
         let groups = groups.into_iter().map(|mut group| {
             let values = group.sides.iter_mut().flat_map(|side| &mut side.values);
@@ -131,8 +119,8 @@ pub(crate) fn figures(suite: &str, runs: &[&Run]) -> Vec<Figure> {
         figures.push(Figure {
             title: format!("{suite}: {}", quantity.title),
             unit: quantity.unit,
-            is_log: false,
-            has_ratios: quantity.field == "records_per_second",
+            is_log: quantity.is_log,
+            has_ratios: quantity.field == RATE,
             groups: groups.collect(),
         });
     }

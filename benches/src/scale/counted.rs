@@ -9,8 +9,9 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::Result;
 use super::meter::{Meter, Total};
-use crate::by_hand::{counted, numbered};
+use crate::by_hand::numbered;
 use crate::draws::mix;
+use crate::keyed_count::counted;
 
 /// What is counted: each key once, and then as many records of keys that are drawn.
 #[derive(Clone, Copy, Debug)]
