@@ -5,6 +5,7 @@
 //! with them. Each says the new count with every record, as a job does whose counts go somewhere.
 
 use timely::dataflow::Scope;
+use timely::dataflow::operators::generic::Operator;
 
 use highwater::Flow;
 use highwater_connectors::generator::GeneratorSource;

@@ -1,6 +1,7 @@
 //! The same dataflow as a good timely programmer writes it: without steps, epochs or checkpoints.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilderSession;
@@ -31,13 +32,19 @@ pub(crate) fn run(
             let made = source(scope, "Events", |capability, info| {
                 let activator = scope.activator_for(info.address);
                 let (mut capability, mut batch) = (Some(capability), Vec::<Event>::new());
+                let (clock, mut due) = (Arc::clone(&events.clock), Duration::ZERO);
                 move |output: &mut OutputBuilderSession<'_, u64, Batches<Event>>| {
                     let Some(held) = &capability else { return };
                     let rest = maker.make(BATCH, &mut batch);
                     output.session(held).give_iterator(batch.drain(..));
                     match rest {
                         Rest::More => activator.activate(),
-                        Rest::Later => activator.activate_after(AGAIN),
+                        // Timely keeps each that it is asked for: one is enough to be under way.
+                        Rest::Later if clock.elapsed() < due => {}
+                        Rest::Later => {
+                            due = clock.elapsed() + AGAIN;
+                            activator.activate_after(AGAIN);
+                        }
                         Rest::Nothing => capability = None,
                     }
                 }

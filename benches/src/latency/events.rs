@@ -23,8 +23,8 @@ pub(crate) const AGAIN: Duration = Duration::from_micros(100);
 pub(crate) struct Events {
     pub(crate) clock: Arc<Clock>,
     pub(crate) keys: u64,
-    /// None: as fast as they are taken, each due when it is made.
-    pub(crate) events_per_second: Option<f64>,
+    /// Events a second. None: as fast as they are taken, each due when it is made.
+    pub(crate) rate: Option<f64>,
     /// No event is due later than so long after the start.
     pub(crate) lasts: Duration,
     pub(crate) sources: u64,
@@ -67,11 +67,11 @@ impl Events {
 impl Maker {
     /// Makes what is due, at most `limit` events.
     pub(crate) fn make(&mut self, limit: u64, out: &mut impl Extend<Event>) -> Rest {
-        let Events { keys, events_per_second, lasts, sources: of, .. } = self.events;
+        let Events { keys, rate, lasts, sources: of, .. } = self.events;
         let (index, made) = (self.index, self.made);
         let key = |nth: u64| mix(nth * of + index) % keys;
         let elapsed = self.events.clock.elapsed();
-        let Some(events_per_second) = events_per_second else {
+        let Some(events_per_second) = rate else {
             let now_us = elapsed.as_micros() as u64;
             if elapsed >= lasts {
                 return Rest::Nothing;
@@ -139,7 +139,7 @@ mod tests {
     fn all_that_is_due_comes_once_and_then_nothing() {
         let lasts = Duration::from_millis(2);
         let clock = Arc::new(Clock::default());
-        let events = Events { clock, keys: 10, events_per_second: Some(1e6), lasts, sources: 2 };
+        let events = Events { clock, keys: 10, rate: Some(1e6), lasts, sources: 2 };
         let (mut made, mut makers) = (Vec::new(), [events.maker(0), events.maker(1)]);
         for maker in &mut makers {
             while maker.make(7, &mut made) != Rest::Nothing {}

@@ -86,10 +86,10 @@ impl Watch {
 
     /// Events have arrived, all of them now, that were due at these times. Those of a batch are nearly in
     /// order, so that neighbours of one microsecond are noted together.
-    pub(crate) fn arrived(&mut self, dues_us: impl Iterator<Item = u64>) {
+    pub(crate) fn arrived(&mut self, all_us: impl Iterator<Item = u64>) {
         let now_us = self.clock.elapsed().as_micros() as u64;
         let (mut due_us, mut events) = (0, 0);
-        for next_us in dues_us {
+        for next_us in all_us {
             if next_us != due_us {
                 self.note(now_us, due_us, events);
                 (due_us, events) = (next_us, 0);

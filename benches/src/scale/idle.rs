@@ -68,7 +68,7 @@ pub(crate) fn run(
     std::thread::sleep(lasts / 5);
     let (before, checkpoints) = (cpu(), run.status().completed());
     std::thread::sleep(lasts);
-    let cores = (cpu() - before).as_secs_f64() / lasts.as_secs_f64();
+    let cores = cpu().saturating_sub(before).as_secs_f64() / lasts.as_secs_f64();
     let checkpoints = run.status().completed() - checkpoints;
     run.control().request_stop();
     job.join().map_err(|_| "the job panicked")??;
