@@ -20,8 +20,8 @@ use highwater::checkpoint::store::layout::{self, SegmentMaker, SegmentName};
 use highwater::{Flow, Job};
 use highwater_connectors::generator::GeneratorSource;
 
+use crate::draws::mix;
 use crate::machine;
-use crate::mix::mix;
 use crate::report::median;
 use crate::turns::Turns;
 

@@ -38,7 +38,7 @@ pub(crate) fn reset_peak_memory() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// What was built of what: our version and commit, that of timely, that of the compiler.
+/// What was built of what: our version, that of timely, that of the compiler.
 pub(crate) fn versions() -> String {
     let lock = include_str!("../../Cargo.lock");
     let timely = lock
@@ -46,12 +46,16 @@ pub(crate) fn versions() -> String {
         .nth(1)
         .and_then(|rest| rest.split('"').next());
     format!(
-        "highwater {} ({}), timely {}, {}",
+        "highwater {}, timely {}, {}",
         env!("CARGO_PKG_VERSION"),
-        first_line("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         timely.unwrap_or("of an unknown version"),
         first_line("rustc", &["--version"])
     )
+}
+
+/// The commit that the sources are of, with `-dirty` if they are not quite.
+pub(crate) fn commit() -> String {
+    first_line("git", &["describe", "--always", "--dirty", "--exclude=*"])
 }
 
 fn first_line(program: &str, arguments: &[&str]) -> String {

@@ -12,11 +12,14 @@ use highwater::checkpoint::segment::{SegmentIndex, Trailer};
 use highwater::checkpoint::state::{Bincode, Codec};
 use highwater_connectors::generator::GeneratorSource;
 
+use crate::draws::mix;
 use crate::machine;
-use crate::mix::mix;
 use crate::report::{median, spread};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The name of the job that is filled and restored.
+pub(crate) const JOB: &str = "restore";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,7 +48,7 @@ fn compare(args: &Args) -> Result<()> {
     println!("{}", machine::describe());
     let keys = args.keys * 1_000_000;
     let folder = tempfile::tempdir_in(&args.dir)?;
-    fill(args, keys, folder.path())?;
+    fill(args.workers, keys, folder.path())?;
     let newest = newest(folder.path())?;
     let segments: Vec<_> = newest.operators.iter().flat_map(|o| o.segments.clone()).collect();
     let (bytes, entries) =
@@ -134,15 +137,15 @@ fn rescale(folder: &Path) -> Result<()> {
 }
 
 /// Runs until each key was seen twice, and stops.
-fn fill(args: &Args, keys: u64, folder: &Path) -> Result<()> {
-    let job = Job::new("restore").workers(args.workers).quiet();
+pub(crate) fn fill(workers: usize, keys: u64, folder: &Path) -> Result<()> {
+    let job = Job::new(JOB).workers(workers).quiet();
     let job = job.checkpoint_interval(Duration::from_secs(1));
-    let (seen, workers) = (Arc::new(AtomicU64::new(0)), args.workers as u64);
+    let seen = Arc::new(AtomicU64::new(0));
     job.checkpoint_dir(folder.to_string_lossy()).execute(move |flow| {
         let (run, seen) = (Arc::clone(flow.checkpoints().run()), Arc::clone(&seen));
         let mut count = 0;
         // A worker reads a split to its end before the next: of more splits it would read a part.
-        let source = GeneratorSource::endless(move |i| mix(i % keys)).splits(workers);
+        let source = GeneratorSource::endless(move |i| mix(i % keys)).splits(workers as u64);
         flow.source("keys", source).key_by(|key| *key).count("state").for_each(move |_| {
             count += 1;
             let is_twice = count % 1024 == 0 && seen.fetch_add(1024, Ordering::Relaxed) >= keys * 2;
@@ -158,7 +161,7 @@ fn fill(args: &Args, keys: u64, folder: &Path) -> Result<()> {
 fn restore(workers: usize, folder: &Path) -> Result<Took> {
     let all = Arc::new(Mutex::new(Took::default()));
     let for_job = Arc::clone(&all);
-    let job = Job::new("restore").workers(workers).quiet();
+    let job = Job::new(JOB).workers(workers).quiet();
     job.checkpoint_dir(folder.to_string_lossy()).execute(move |flow| {
         let source = GeneratorSource::endless(|i| i).splits(1);
         let by_key = flow.source("keys", source).key_by(|key: &u64| *key);
@@ -174,13 +177,19 @@ fn restore(workers: usize, folder: &Path) -> Result<Took> {
     Ok(all)
 }
 
-fn newest(folder: &Path) -> Result<CheckpointMetadata> {
-    let folder = folder.join("restore").join("checkpoints");
+pub(crate) fn newest(folder: &Path) -> Result<CheckpointMetadata> {
+    let folder = folder.join(JOB).join("checkpoints");
     let mut all = std::fs::read_dir(folder)?.collect::<std::result::Result<Vec<_>, _>>()?;
     all.sort_by_key(std::fs::DirEntry::file_name);
     let newest = all.last().ok_or("there is no checkpoint")?.path().join("metadata.json");
     let bytes = std::fs::read(&newest)?;
     Ok(CheckpointMetadata::from_bytes(&newest.to_string_lossy(), &bytes)?)
+}
+
+/// Bytes of the segments of the newest checkpoint.
+pub(crate) fn segment_bytes(folder: &Path) -> Result<u64> {
+    let newest = newest(folder)?;
+    Ok(newest.operators.iter().flat_map(|state| &state.segments).map(|segment| segment.bytes).sum())
 }
 
 /// The speed of light: reads and decodes all entries, and keeps nothing.
@@ -215,7 +224,7 @@ fn decode_part(
     let mut fetched = Vec::new();
     for segment in segments {
         let name = &segment.object;
-        let file = std::fs::File::open(folder.join("restore").join(name))?;
+        let file = std::fs::File::open(folder.join(JOB).join(name))?;
         let bytes = file.metadata()?.len();
         let mut tail = vec![0; bytes.min(SegmentIndex::TAIL_HINT * 16) as usize];
         let start = bytes - tail.len() as u64;

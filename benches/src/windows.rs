@@ -14,7 +14,7 @@ use highwater::prelude::*;
 use highwater::window::{Assigner, Sliding, Tumbling};
 use highwater_connectors::generator::GeneratorSource;
 
-use crate::mix::mix;
+use crate::draws::mix;
 use crate::report::{median, spread};
 use crate::{kept, machine};
 

@@ -7,14 +7,12 @@
 //! event has its own, so that any worker can make any event), and that texts come from pools.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use highwater::EventTime;
 
-use super::draws::{Draws, below};
 use super::event::{Auction, Bid, Event, Person};
 use super::text::{self, CHANNELS, HOT_CHANNELS, POOLS, Pools, pick};
-use crate::mix::mix;
+use crate::draws::{Draws, PARTS, POWERS, below, mix};
 
 const FIRST_PERSON_ID: u64 = 1000;
 const FIRST_AUCTION_ID: u64 = 1000;
@@ -42,14 +40,14 @@ pub(crate) struct Generator {
     seed: u64,
     events_per_second: u64,
     pools: &'static Pools,
-    prices: &'static Prices,
+    powers: &'static [f64],
 }
 
 impl Generator {
     /// Events of a seed, so many a second of event time.
     pub(crate) fn new(seed: u64, events_per_second: u64) -> Generator {
-        let (pools, prices) = (&*POOLS, &*PRICES);
-        Generator { seed: mix(seed), events_per_second: events_per_second.max(1), pools, prices }
+        let (pools, powers) = (&*POOLS, &*POWERS);
+        Generator { seed: mix(seed), events_per_second: events_per_second.max(1), pools, powers }
     }
 
     /// Appends the events with these numbers.
@@ -121,14 +119,14 @@ impl Generator {
         let ahead = OPEN_AUCTIONS * ROUND / AUCTIONS_OF_ROUND;
         let horizon_ms = (self.time_of(number + ahead).0.0 - at.0) as u64;
         let length_ms = 1 + below(length, (horizon_ms * 2).max(1));
-        let initial_bid = self.prices.of(initial_bid);
+        let initial_bid = price_of(self.powers, initial_bid);
         Auction {
             date_time: at,
             id: FIRST_AUCTION_ID + round * AUCTIONS_OF_ROUND + nth,
             item_name: pick(self.pools.item_names, item_name),
             description: pick(self.pools.descriptions, description),
             initial_bid,
-            reserve: initial_bid + self.prices.of(reserve),
+            reserve: initial_bid + price_of(self.powers, reserve),
             expires: EventTime(at.0 + length_ms as i64),
             seller: FIRST_PERSON_ID + seller,
             category: FIRST_CATEGORY_ID + below(category, CATEGORIES),
@@ -164,7 +162,7 @@ impl Generator {
             date_time: at,
             auction: FIRST_AUCTION_ID + auction,
             bidder: FIRST_PERSON_ID + bidder,
-            price: self.prices.of(price),
+            price: price_of(self.powers, price),
             channel: text::at(self.pools.channels, channel),
             url: text::at(self.pools.urls, channel),
             extra: pick(self.pools.bid_extras, extra),
@@ -180,35 +178,15 @@ fn some_person(last: u64, random: u32) -> u64 {
     people - active + below(random, active + LEAD)
 }
 
-/// Powers of two between 1 and 2, from which prices are interpolated: `10^(6 u)` times 100 cents,
-/// for `u` from 0 to 1. Made by square roots, which are the same on all machines, as those of the
-/// mathematical library are not.
-struct Prices(Vec<f64>);
-
-static PRICES: LazyLock<Prices> = LazyLock::new(|| {
-    let mut powers = vec![1.0, 2.0];
-    while powers.len() <= PARTS {
-        let between = powers.windows(2).map(|pair: &[f64]| (pair[0] * pair[1]).sqrt());
-        let between: Vec<f64> = between.collect();
-        let last = powers.len() - 1;
-        powers = (0..last).flat_map(|i| [powers[i], between[i]]).chain([2.0]).collect();
-    }
-    Prices(powers)
-});
-
-/// Powers between 1 and 2.
-const PARTS: usize = 1024;
-
-impl Prices {
-    #[inline]
-    fn of(&self, random: u32) -> u64 {
-        // 6 log2(10)
-        let exponent = f64::from(random) / 4_294_967_296.0 * 19.931_568_569_324_174;
-        let (whole, part) = (exponent as u32, exponent.fract() * PARTS as f64);
-        let (index, between) = (part as usize, part.fract());
-        let power = self.0[index] + between * (self.0[index + 1] - self.0[index]);
-        (f64::from(1u32 << whole) * power * 100.0 + 0.5) as u64
-    }
+/// A price in cents, of powers between 1 and 2: `10^(6 u)` times 100, for `u` from 0 to 1.
+#[inline]
+fn price_of(powers: &[f64], random: u32) -> u64 {
+    // 6 log2(10)
+    let exponent = f64::from(random) / 4_294_967_296.0 * 19.931_568_569_324_174;
+    let (whole, part) = (exponent as u32, exponent.fract() * PARTS as f64);
+    let (index, between) = (part as usize, part.fract());
+    let power = powers[index] + between * (powers[index + 1] - powers[index]);
+    (f64::from(1u32 << whole) * power * 100.0 + 0.5) as u64
 }
 
 #[cfg(test)]
@@ -291,7 +269,7 @@ mod tests {
     fn prices_are_powers_of_ten() {
         let exact = |random: u32| 10f64.powf(f64::from(random) / 4_294_967_296.0 * 6.0) * 100.0;
         for random in (0..u32::MAX).step_by(1_000_003) {
-            let (price, exact) = (PRICES.of(random) as f64, exact(random));
+            let (price, exact) = (price_of(&POWERS, random) as f64, exact(random));
             assert!((price - exact).abs() <= 0.51 + exact * 1e-7, "{price} is not {exact}");
         }
     }

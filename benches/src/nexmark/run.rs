@@ -5,96 +5,69 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater::Summary;
 use highwater::prelude::*;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator;
 
-use super::digest::{Digest, Shared, Totals};
 use super::event::Event;
 use super::queries::Logged;
 use super::source::{Events, Share};
 use super::text::Text;
 use super::{Result, by_hand};
-use crate::rounds::Measured;
+use crate::by_hand::discard;
+use crate::digest::{Digest, Shared, Totals};
+use crate::rounds::Run;
+use crate::sides::Work;
 
 /// What all runs have in common.
 pub(crate) struct Setup {
     events: Events,
     workers: usize,
-    checkpoints: Option<Duration>,
-}
-
-/// What came of a run.
-pub(crate) struct Run {
-    pub(crate) measured: Measured,
-    pub(crate) totals: Totals,
-    /// What the engine says, if it was the engine.
-    pub(crate) summary: Option<Summary>,
 }
 
 /// Rows of the side input of q13.
 const SIDE_INPUT_ROWS: u64 = 10_000;
 
 impl Setup {
-    pub(crate) fn new(events: Events, workers: usize, checkpoints: Option<Duration>) -> Setup {
-        Setup { events, workers, checkpoints }
+    pub(crate) fn new(events: Events, workers: usize) -> Setup {
+        Setup { events, workers }
+    }
+
+    fn work(&self) -> Work {
+        Work { name: "nexmark", records: self.events.total(), workers: self.workers }
     }
 
     /// Runs a query on the engine; `note` sums its rows.
     pub(crate) fn engine<R: 'static>(
         &self,
-        has_checkpoints: bool,
+        interval: Option<Duration>,
         query: impl for<'s> Fn(Stream<'s, Event>) -> Stream<'s, R> + Send + Sync + 'static,
         note: impl Fn(&mut Digest, R) + Copy + Send + Sync + 'static,
     ) -> Result<Run> {
-        let totals = Arc::new(Shared::default());
-        let summed = Arc::clone(&totals);
-        let (measured, summary) = self.job(has_checkpoints, move |events| {
-            let mut digest = Digest::new(Arc::clone(&summed));
+        self.job(interval, move |events, mut digest| {
             query(events).for_each(move |row| note(&mut digest, row));
-        })?;
-        Ok(Run { measured, totals: totals.totals(), summary: Some(summary) })
+        })
     }
 
     /// As [`engine`](Self::engine), of a query that writes rows to a folder.
     pub(crate) fn engine_to_files(
         &self,
-        has_checkpoints: bool,
+        interval: Option<Duration>,
         query: for<'s> fn(Stream<'s, Event>, PathBuf),
     ) -> Result<Run> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        let (measured, summary) =
-            self.job(has_checkpoints, move |events| query(events, path.clone()))?;
-        Ok(Run { measured, totals: totals_of_files(folder.path())?, summary: Some(summary) })
+        let run = self.job(interval, move |events, _| query(events, path.clone()))?;
+        Ok(Run { totals: totals_of_files(folder.path())?, ..run })
     }
 
     fn job(
         &self,
-        has_checkpoints: bool,
-        build: impl for<'s> Fn(Stream<'s, Event>) + Send + Sync + 'static,
-    ) -> Result<(Measured, Summary)> {
-        let folder = tempfile::tempdir()?;
-        let mut job = Job::new("nexmark").workers(self.workers).quiet();
-        if let Some(interval) = self.checkpoints {
-            job = job.checkpoint_interval(interval);
-        }
-        if has_checkpoints {
-            job = job.checkpoint_dir(folder.path().to_string_lossy());
-        }
+        interval: Option<Duration>,
+        build: impl for<'s> Fn(Stream<'s, Event>, Digest) + Send + Sync + 'static,
+    ) -> Result<Run> {
         let events = self.events.clone();
-        Measured::of(self.events.total(), || {
-            let summary = job.execute(move |flow| {
-                let by_time = Watermarks::ascending(Event::date_time);
-                build(flow.source("events", events.clone().with_watermarks(by_time)));
-            })?;
-            match summary.late.iter().find(|(_, late)| late.dropped > 0) {
-                Some((uid, late)) => {
-                    Err(format!("{late} at {uid:?}, though all are in order").into())
-                }
-                None => Ok(summary),
-            }
+        self.work().engine(interval, move |flow, digest| {
+            let by_time = Watermarks::ascending(Event::date_time);
+            build(flow.source("events", events.clone().with_watermarks(by_time)), digest);
         })
     }
 
@@ -107,17 +80,7 @@ impl Setup {
         + 'static,
         note: impl Fn(&mut Digest, R) + Copy + Send + Sync + 'static,
     ) -> Result<Run> {
-        let totals = Arc::new(Shared::default());
-        let summed = Arc::clone(&totals);
-        let measured = self.timely(move |events| {
-            let mut digest = Digest::new(Arc::clone(&summed));
-            query(events).sink(Pipeline, "Digest", move |(input, _)| {
-                input.for_each(|_, batch| {
-                    batch.drain(..).for_each(|row| note(&mut digest, row));
-                });
-            });
-        })?;
-        Ok(Run { measured, totals: totals.totals(), summary: None })
+        self.timely(move |events, digest| discard(query(events), digest, note))
     }
 
     /// As [`by_hand`](Self::by_hand), of a dataflow that writes rows to a folder.
@@ -127,32 +90,19 @@ impl Setup {
     ) -> Result<Run> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
-        let measured = self.timely(move |events| query(events, path.clone()))?;
-        Ok(Run { measured, totals: totals_of_files(folder.path())?, summary: None })
+        let run = self.timely(move |events, _| query(events, path.clone()))?;
+        Ok(Run { totals: totals_of_files(folder.path())?, ..run })
     }
 
     fn timely(
         &self,
-        build: impl for<'s> Fn(by_hand::Stream<'s, Event>) + Send + Sync + 'static,
-    ) -> Result<Measured> {
-        let config = match self.workers {
-            1 => timely::Config::thread(),
-            workers => timely::Config::process(workers),
-        };
+        build: impl for<'s> Fn(by_hand::Stream<'s, Event>, Digest) + Send + Sync + 'static,
+    ) -> Result<Run> {
         let events = self.events.clone();
-        let run = || -> Result<()> {
-            let guards = timely::execute(config, move |worker| {
-                let share = Share { index: worker.index() as u64, of: worker.peers() as u64 };
-                worker.dataflow::<u64, _, _>(|scope| {
-                    build(by_hand::read(scope, events.clone(), share));
-                });
-            })?;
-            for outcome in guards.join() {
-                outcome?;
-            }
-            Ok(())
-        };
-        Measured::of(self.events.total(), run).map(|(measured, ())| measured)
+        self.work().timely(move |scope, digest| {
+            let share = Share { index: scope.index() as u64, of: scope.peers() as u64 };
+            build(by_hand::read(scope, events.clone(), share), digest);
+        })
     }
 }
 

@@ -1,15 +1,17 @@
 //! The queries, and how the result of each is summed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::digest::Digest;
-use super::run::{Run, Setup, SideInput};
+use super::run::{Setup, SideInput};
 use super::{Result, by_hand, queries};
+use crate::digest::Digest;
+use crate::rounds::Run;
 
 /// Both sides of a query.
 pub(crate) struct Query {
     pub(crate) name: &'static str,
-    pub(crate) engine: fn(&Setup, bool) -> Result<Run>,
+    pub(crate) engine: fn(&Setup, Option<Duration>) -> Result<Run>,
     pub(crate) by_hand: fn(&Setup) -> Result<Run>,
 }
 
@@ -17,7 +19,7 @@ macro_rules! query {
     ($name:ident, $note:expr) => {
         Query {
             name: stringify!($name),
-            engine: |setup, has_checkpoints| setup.engine(has_checkpoints, queries::$name, $note),
+            engine: |setup, interval| setup.engine(interval, queries::$name, $note),
             by_hand: |setup| setup.by_hand(by_hand::$name, $note),
         }
     };
@@ -37,7 +39,7 @@ pub(crate) static QUERIES: [Query; 23] = [
     query!(q9, Digest::row),
     Query {
         name: "q10",
-        engine: |setup, has_checkpoints| setup.engine_to_files(has_checkpoints, queries::q10),
+        engine: |setup, interval| setup.engine_to_files(interval, queries::q10),
         by_hand: |setup| setup.by_hand_to_files(by_hand::q10),
     },
     query!(q11, Digest::row),
@@ -45,10 +47,10 @@ pub(crate) static QUERIES: [Query; 23] = [
     query!(q12, |digest, (bidder, count)| digest.rows(bidder, count)),
     Query {
         name: "q13",
-        engine: |setup, has_checkpoints| {
+        engine: |setup, interval| {
             let rows = SideInput::write()?.read()?;
             setup.engine(
-                has_checkpoints,
+                interval,
                 move |events| queries::q13(events, Arc::clone(&rows)),
                 Digest::row,
             )

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::draws::{Draws, below};
+use crate::draws::{Draws, below};
 
 /// A text that lives as long as the process. In checkpoints it is what it says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,17 +12,15 @@ mod stateless;
 mod top;
 mod winning;
 
-use std::hash::{BuildHasher, Hash};
-
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source;
-use timely::dataflow::{Scope, StreamVec};
 
 use super::event::Event;
 use super::source::{Events, Share};
+use crate::by_hand::{Batches, HashMap, by_key};
 
+pub(super) use crate::by_hand::Stream;
 pub(super) use files::q10;
 pub(super) use hot_items::{q5, q7};
 pub(super) use joins::{q3, q8, q20};
@@ -31,15 +29,6 @@ pub(super) use sessions::{q11, q12};
 pub(super) use stateless::{q0, q1, q2, q13, q14, q21, q22};
 pub(super) use top::{q18, q19};
 pub(super) use winning::{q4, q6, q9};
-
-/// A stream whose times are milliseconds.
-pub(super) type Stream<'s, T> = StreamVec<'s, u64, T>;
-
-/// What operators build their output with.
-type Batches<T> = CapacityContainerBuilder<Vec<T>>;
-
-type Hasher = foldhash::fast::FixedState;
-type HashMap<K, V> = hashbrown::HashMap<K, V, Hasher>;
 
 /// Events that the source emits in one scheduling.
 const AT_ONCE: u64 = 8192;
@@ -73,13 +62,4 @@ pub(super) fn read(scope: Scope<'_, u64>, events: Events, share: Share) -> Strea
             }
         }
     })
-}
-
-/// Sends each record to the worker of its key.
-fn by_key<T: 'static, K: Hash>(
-    key: impl Fn(&T) -> K + 'static,
-) -> Exchange<T, impl FnMut(&T) -> u64> {
-    let hasher = Hasher::with_seed(17);
-    // Not the bits that the tables use.
-    Exchange::new(move |record| hasher.hash_one(key(record)).rotate_left(29))
 }

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use super::super::digest::Change;
 use super::super::event::{Bid, Event};
 use super::{Batches, HashMap, Stream, by_key};
+use crate::digest::Change;
 
 pub(crate) fn q18(events: Stream<'_, Event>) -> Stream<'_, Change<Bid>> {
     events.flat_map(Event::bid).unary::<Batches<Change<Bid>>, _, _, _>(

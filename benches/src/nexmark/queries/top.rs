@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use highwater::prelude::*;
 
-use super::super::digest::Change;
 use super::super::event::{Bid, Event};
 use super::bids;
+use crate::digest::Change;
 
 /// Find last bid: of each bidder for each auction.
 ///

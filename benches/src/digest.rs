@@ -1,4 +1,4 @@
-//! What a query has said, in two numbers that do not depend on the order in which it said it.
+//! What a side has said, in two numbers that do not depend on the order in which it said it.
 //!
 //! Each row is hashed to 64 bits, and the hashes are added up. A query whose result changes as events
 //! come says so by rows that replace others of their key, or by rows that are gone: what is summed is then
@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::mix::mix;
+use crate::draws::mix;
 
 /// A row of a changelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,12 @@ impl Digest {
     #[inline]
     pub(crate) fn row<R: Hash>(&mut self, row: R) {
         self.add(1, hash(&row));
+    }
+
+    /// A row that stays, by a hash of it.
+    #[inline]
+    pub(crate) fn hashed(&mut self, hash: u64) {
+        self.add(1, hash);
     }
 
     /// As many rows that are the same.
