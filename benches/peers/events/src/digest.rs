@@ -22,6 +22,11 @@ pub fn hash<T: Hash>(row: &T) -> u64 {
     hasher.finish()
 }
 
+/// The hash of the one row of a key that stays in the end.
+pub fn hash_of_key<K: Hash, R: Hash>(key: &K, row: &R) -> u64 {
+    hash(key) ^ hash(row).rotate_left(32)
+}
+
 /// What all workers have come to.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -53,12 +58,6 @@ impl Digest {
     #[inline]
     pub fn row<R: Hash>(&mut self, row: R) {
         self.add(1, hash(&row));
-    }
-
-    /// The one row of a key that stays in the end.
-    #[inline]
-    pub fn of_key<K: Hash, R: Hash>(&mut self, key: K, row: R) {
-        self.add(1, hash(&key) ^ hash(&row).rotate_left(32));
     }
 
     /// As many rows, and the sum of their hashes.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::Text;
 
 /// One event of the stream. Times are milliseconds, prices are cents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Event {
     /// Somebody has come who will sell or bid.
     Person(Person),

@@ -6,7 +6,7 @@ mod file;
 mod runs;
 mod text;
 
-pub use digest::{Digest, Shared, hash, mix};
+pub use digest::{Digest, Shared, hash, hash_of_key, mix};
 pub use event::{Auction, Bid, Event, Person};
 pub use file::{events, lines};
 pub use runs::{Arguments, Job, Runs};

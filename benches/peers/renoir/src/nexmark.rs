@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use peers_events::{Arguments, Bid, Digest, Event, Job, Shared, Text, events};
+use peers_events::{Arguments, Bid, Digest, Event, Job, Shared, Text, events, hash_of_key};
 use renoir::operator::window::{TransactionOp, TransactionWindow};
 use renoir::operator::{Operator, Timestamp};
 use renoir::{Stream, StreamContext};
@@ -210,7 +210,9 @@ fn q4(events: Stream<impl Operator<Out = Event> + 'static>, mut digest: Digest) 
                 *count += others;
             },
         )
-        .for_each(move |(category, (sum, count))| digest.of_key(category, sum / count));
+        .for_each(move |(category, (sum, count))| {
+            digest.add(1, hash_of_key(&category, &(sum / count)))
+        });
 }
 
 fn q6(events: Stream<impl Operator<Out = Event> + 'static>, mut digest: Digest) {

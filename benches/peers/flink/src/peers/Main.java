@@ -48,8 +48,22 @@ public final class Main {
         cluster.start();
     }
 
-    public static void main(String[] arguments) throws Exception {
-        Main main = new Main(arguments);
+    public static void main(String[] arguments) {
+        try {
+            serve(new Main(arguments));
+        } catch (Exception error) {
+            error.printStackTrace();
+            Throwable cause = error;
+            while (cause.getCause() != null) {
+                cause = cause.getCause();
+            }
+            System.err.println(cause);
+            // The cluster's threads would keep the process.
+            System.exit(1);
+        }
+    }
+
+    private static void serve(Main main) throws Exception {
         double seconds = 0;
         while (seconds < WARM_UP_SECONDS) {
             long started = System.nanoTime();
@@ -78,7 +92,7 @@ public final class Main {
         return value;
     }
 
-    private Configuration configuration() throws IOException {
+    private Configuration configuration() {
         Configuration configuration = new Configuration();
         configuration.setString("rest.bind-port", "0");
         configuration.setString("parallelism.default", argument("workers"));
@@ -90,10 +104,12 @@ public final class Main {
         configuration.setString("taskmanager.memory.network.min", "256mb");
         configuration.setString("taskmanager.memory.network.max", "256mb");
         if (arguments.containsKey("checkpoints")) {
-            Path folder = Files.createTempDirectory(Path.of(argument("folder")), "checkpoints");
+            Path folder = Path.of(argument("folder"), "flink-checkpoints").toAbsolutePath();
             configuration.setString("execution.checkpointing.interval", argument("checkpoints"));
             configuration.setString("execution.checkpointing.storage", "filesystem");
             configuration.setString("execution.checkpointing.dir", folder.toUri().toString());
+            // What fails is said, and not tried again for ever, as is the default with checkpoints.
+            configuration.setString("restart-strategy.type", "none");
         }
         return configuration;
     }
