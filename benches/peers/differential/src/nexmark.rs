@@ -12,9 +12,6 @@ use timely::dataflow::operators::probe::Handle;
 
 use crate::run;
 
-/// Events in a row that one worker reads, as in the project's own benchmarks.
-const BLOCK: u64 = 5_000;
-
 pub(crate) fn query(arguments: &Arguments) -> Result<Job, Box<dyn Error>> {
     let (name, events) = (arguments.get("case")?, events(arguments.get("file")?)?);
     let workers = arguments.number("workers")? as usize;

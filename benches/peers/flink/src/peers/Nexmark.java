@@ -22,7 +22,9 @@ final class Nexmark {
             Map.entry("q9", Winning::q9),
             Map.entry("q11", Windows::q11),
             Map.entry("q12", Windows::q12),
+            Map.entry("q13", Stateless::q13),
             Map.entry("q14", Stateless::q14),
+            Map.entry("q15", Daily::q15),
             Map.entry("q16", Reports::q16),
             Map.entry("q17", Reports::q17),
             Map.entry("q18", Tops::q18),
@@ -31,8 +33,8 @@ final class Nexmark {
             Map.entry("q21", Stateless::q21),
             Map.entry("q22", Stateless::q22));
 
-    /** Those that need event time: the others are spared timestamps and watermarks. */
-    private static final Set<String> TIMED = Set.of("q4", "q5", "q7", "q8", "q9", "q11");
+    /** Those that need watermarks: the others are spared them. */
+    private static final Set<String> TIMED = Set.of("q4", "q5", "q7", "q8", "q9", "q11", "q15");
 
     /** All events. Sources find them here, as they run in this process. */
     static Event[] events;

@@ -16,22 +16,33 @@ import org.apache.flink.streaming.api.datastream.DataStream;
 
 /** q16, q17: statistics of a day, which change with each bid. */
 final class Reports {
-    private static final TypeInformation<long[]> LONGS =
+    static final TypeInformation<long[]> LONGS =
             PrimitiveArrayTypeInfo.LONG_PRIMITIVE_ARRAY_TYPE_INFO;
 
     private Reports() {}
 
     /** The bit of a level, and that of all levels. */
-    private static int bits(int level) {
+    static int bits(int level) {
         return 1 << level | 1 << 3;
     }
 
     /** Adds bits to a total and its three levels. */
-    private static void count(long[] counts, int at, int bits) {
+    static void count(long[] counts, int at, int bits) {
         counts[at] += bits >> 3 & 1;
         for (int level = 0; level < 3; level++) {
             counts[at + 1 + level] += bits >> level & 1;
         }
+    }
+
+    /** Marks a level as seen; the bits are those that were not seen before. */
+    static int seenFirst(MapState<Long, Integer> seen, Long key, int level) throws Exception {
+        Integer known = seen.get(key);
+        int before = known == null ? 0 : known;
+        int first = bits(level) & ~before;
+        if (first != 0) {
+            seen.put(key, before | first);
+        }
+        return first;
     }
 
     static void q16(DataStream<Event> events) {
@@ -98,17 +109,6 @@ final class Reports {
             count(report, AUCTIONS, seenFirst(auctions, bid.f4, bid.f2));
             row.setFields(bid.f0, day(bid.f1), report);
             return row;
-        }
-
-        /** Marks a level as seen; the bits are those that were not seen before. */
-        private static int seenFirst(MapState<Long, Integer> seen, Long key, int level) throws Exception {
-            Integer known = seen.get(key);
-            int before = known == null ? 0 : known;
-            int first = bits(level) & ~before;
-            if (first != 0) {
-                seen.put(key, before | first);
-            }
-            return first;
         }
     }
 

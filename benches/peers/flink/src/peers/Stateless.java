@@ -1,11 +1,12 @@
 package peers;
 
+import java.util.stream.LongStream;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.api.java.tuple.Tuple4;
 import org.apache.flink.streaming.api.datastream.DataStream;
 
-/** q0, q1, q2, q14, q21, q22: what can be said of each bid by itself. */
+/** q0, q1, q2, q13, q14, q21, q22: what can be said of each bid by itself. */
 final class Stateless {
     private Stateless() {}
 
@@ -38,6 +39,25 @@ final class Stateless {
             pair.set(bid.auction, bid.price);
             return true;
         }).sinkTo(new DigestSink<>((digest, pair) -> digest.put(pair.a).put(pair.b).row()));
+    }
+
+    /** What the side input has for each key: bounded, and in memory before the first event. */
+    private static final String[] SIDE_INPUT =
+            LongStream.range(0, 10_000).mapToObj(Long::toString).toArray(String[]::new);
+
+    static void q13(DataStream<Event> events) {
+        var type = Types.<Tuple2<Bid, String>>TUPLE(Bid.TYPE, Types.STRING);
+        Project.of(events, new Tuple2<>(), type, (event, row) -> {
+            Bid bid = event.bid();
+            if (bid == null) {
+                return false;
+            }
+            row.setFields(bid, SIDE_INPUT[(int) (bid.auction % SIDE_INPUT.length)]);
+            return true;
+        }).sinkTo(new DigestSink<>((digest, row) -> {
+            Bid bid = row.f0;
+            digest.put(bid.auction).put(bid.bidder).put(bid.price).put(bid.dateTime).text(row.f1).row();
+        }));
     }
 
     /** The bid, with its price converted, and the part of the day and the count beside it. */
