@@ -4,6 +4,7 @@
 //! record is a copy of one of them, on the heap, as a reader of files would make it. Each side says the
 //! new count with every word. All but the loop own their words: to send one to another worker takes that.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use highwater::Flow;
@@ -36,12 +37,19 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [100_000])]
     words: Vec<u64>,
 
+    /// Write the different lines to this file, for programs that are not this one, and run nothing
+    #[arg(long, value_name = "FILE", hide = true)]
+    write: Option<PathBuf>,
+
     #[command(flatten)]
     flags: Flags,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Args { lines, words, flags } = args;
+    let Args { lines, words, write, flags } = args;
+    if let (Some(path), Some(words)) = (write, words.first()) {
+        return Ok(std::fs::write(path, Text::of(*words).0.join("\n"))?);
+    }
     let what = format!(
         "{} M lines of {WORDS} words, copied in the job from text that is written before the clock starts",
         *lines as f64 / 1e6

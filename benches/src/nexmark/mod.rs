@@ -5,12 +5,15 @@
 
 mod by_hand;
 mod event;
+mod export;
 mod generator;
 mod queries;
 mod run;
 mod source;
 mod table;
 mod text;
+
+use std::path::PathBuf;
 
 use self::generator::Generator;
 use self::run::Setup;
@@ -46,12 +49,20 @@ pub(crate) struct Args {
     #[arg(long)]
     prepared: bool,
 
+    /// Write the events to this file, for programs that are not this one, and run nothing
+    #[arg(long, value_name = "FILE", hide = true)]
+    write: Option<PathBuf>,
+
     #[command(flatten)]
     flags: Flags,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let events = Events::new(Generator::new(args.seed, args.events_per_second), args.events);
+    let generator = Generator::new(args.seed, args.events_per_second);
+    if let Some(path) = &args.write {
+        return export::write(&generator, args.events, path);
+    }
+    let events = Events::new(generator, args.events);
     let events = if args.prepared { events.prepare() } else { events };
     let setup = Setup::new(events, args.flags.workers);
     let mut comparison = Comparison::begin("nexmark", &args.flags, &what(args))?.on_record(
