@@ -150,12 +150,12 @@ macro_rules! planted {
 }
 
 planted! {
-    finds_an_acknowledgement_before_the_upload: AcknowledgesBeforeUpload, 0;
-    finds_who_does_not_look_at_the_fence: DoesNotLookAtTheFence, 0;
-    finds_who_applies_the_next_epoch: AppliesTheNextEpoch, 0;
-    finds_who_forgets_restored_output: ForgetsRestoredOutput, 0;
-    finds_who_skips_what_is_touched: SkipsWhatIsTouched, 0;
-    finds_offsets_that_are_recorded_late: RecordsOffsetsLate, 0;
+    finds_an_acknowledgement_before_the_upload: AcknowledgesBeforeUpload, 318;
+    finds_who_does_not_look_at_the_fence: DoesNotLookAtTheFence, 3;
+    finds_who_applies_the_next_epoch: AppliesTheNextEpoch, 88;
+    finds_who_forgets_restored_output: ForgetsRestoredOutput, 8;
+    finds_who_skips_what_is_touched: SkipsWhatIsTouched, 1;
+    finds_offsets_that_are_recorded_late: RecordsOffsetsLate, 1;
     finds_a_commit_before_completion: CommitsBeforeCompletion, 0;
-    finds_lost_tombstones: LosesTombstones, 0;
+    finds_lost_tombstones: LosesTombstones, 6;
 }
