@@ -1,17 +1,31 @@
-//! Times and what is due at them, least first: a radix heap, and a sorted row of what is next.
+//! Times and what is due at them, least first: a radix heap, a sorted row of what is next, and a binary
+//! heap of what was put among that.
+//!
+//! ```text
+//!   row     ... 19 12 9 7      what was in the first bucket, the next one last
+//!   near    8 14               put since then, for a time at which something is in the row, or before
+//!   buckets 21 | 30 25 | ..    after all of those
+//! ```
 //!
 //! Times are taken in order, so what is left lies ahead of the last one taken, and an item is put by
 //! the highest bit in which its time differs from that. An item moves from bucket to lower bucket,
 //! at most 64 times and in sequence through memory, and takes 16 bytes. A bucket that has become
-//! small is sorted: from then on its items do not move.
+//! small is sorted: from then on its items do not move. What is put in between would have to be moved
+//! from bucket to bucket down to its own time, which costs many times what a small heap does.
 //!
 //! Ahuja, Mehlhorn, Orlin, Tarjan: Faster algorithms for the shortest path problem, 1990.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Items of a chunk: a bucket grows by chunks, so that it never takes twice what is in it.
 const CHUNK: usize = 512;
 
 /// Chunks of a bucket that is sorted rather than spread: its items stay in a core's own cache.
 const SORTED_CHUNKS: usize = 2;
+
+/// Items that may be near: as many as stay in a core's own cache.
+const NEAR_MAX: usize = 4 * CHUNK;
 
 /// Items that are announced together, while as many that were are still to be taken.
 const ANNOUNCED: usize = 32;
@@ -27,6 +41,10 @@ pub struct TimerQueue {
     last: u64,
     /// The next items, the first of them last.
     row: Vec<Item>,
+    /// Items that were put when there was a row, for no later time than its last.
+    near: BinaryHeap<Reverse<Item>>,
+    /// The last time of the row when that was made.
+    horizon: u64,
     /// How many of those have not been announced.
     unannounced: usize,
     /// What the buckets are counted from; nothing in them is earlier.
@@ -67,8 +85,17 @@ impl Bucket {
 impl Default for TimerQueue {
     fn default() -> Self {
         let buckets = std::iter::repeat_with(Bucket::default).take(65).collect();
-        let (row, least) = (Vec::new(), u64::MAX);
-        TimerQueue { last: 0, row, unannounced: 0, base: 0, buckets, least, len: 0 }
+        TimerQueue {
+            last: 0,
+            row: Vec::new(),
+            near: BinaryHeap::new(),
+            horizon: 0,
+            unannounced: 0,
+            base: 0,
+            buckets,
+            least: u64::MAX,
+            len: 0,
+        }
     }
 }
 
@@ -95,9 +122,15 @@ impl TimerQueue {
     /// at once.
     pub fn push(&mut self, at: i64, hash: u64) -> i64 {
         let at = ordered(at).max(self.last);
-        self.bucket_of(at).push((at, hash));
-        self.least = self.least.min(at);
         self.len += 1;
+        if at <= self.horizon && self.next().is_some() {
+            self.near.push(Reverse((at, hash)));
+            if self.near.len() > NEAR_MAX {
+                self.spread_out();
+            }
+        } else {
+            self.put((at, hash));
+        }
         signed(at)
     }
 
@@ -113,18 +146,21 @@ impl TimerQueue {
     }
 
     fn least_time(&self) -> Option<u64> {
-        match self.row.last() {
-            Some((at, _)) => Some(self.least.min(*at)),
-            None => (self.len > 0).then_some(self.least),
-        }
+        let next = self.next().map(|(at, _)| at);
+        next.or((self.len > 0).then_some(self.least))
+    }
+
+    /// The next item of the row and of those near.
+    fn next(&self) -> Option<Item> {
+        let near = self.near.peek().map(|Reverse(item)| item);
+        self.row.last().into_iter().chain(near).min().copied()
     }
 
     /// Takes an item of the least time, if that is not after `until`. `announce` is told some items,
     /// of which the hashes are of interest, that will be next.
     pub fn pop(&mut self, until: i64, mut announce: impl FnMut(&[Item])) -> Option<(i64, u64)> {
-        let least = self.least_time().filter(|least| *least <= ordered(until))?;
-        let is_in_bucket = self.len > self.row.len();
-        if is_in_bucket && self.least == least {
+        self.least_time().filter(|least| *least <= ordered(until))?;
+        if self.row.is_empty() && self.near.is_empty() {
             self.fill_row();
         }
         while self.unannounced > 0 && self.row.len() < self.unannounced + ANNOUNCED {
@@ -132,7 +168,11 @@ impl TimerQueue {
             announce(&self.row[rest..self.unannounced]);
             self.unannounced = rest;
         }
-        let (at, hash) = self.row.pop()?;
+        let (at, hash) = match (self.row.last(), self.near.peek()) {
+            (Some(next), Some(Reverse(near))) if near < next => self.near.pop()?.0,
+            (None, _) => self.near.pop()?.0,
+            _ => self.row.pop()?,
+        };
         if self.row.is_empty() && self.row.capacity() > 2 * SORTED_CHUNKS * CHUNK {
             self.row = Vec::new();
         }
@@ -141,34 +181,40 @@ impl TimerQueue {
         Some((signed(at), hash))
     }
 
-    /// Moves the items of the first bucket: to the row if they are few and it is empty; else those of
-    /// the least time, the others to lower buckets.
+    /// Moves the items of the first bucket to the row if they are few; else those of the least time, the
+    /// others to lower buckets.
     fn fill_row(&mut self) {
         let first = self.buckets.iter_mut().find(|bucket| !bucket.chunks.is_empty());
-        let mut bucket = first.map(std::mem::take).unwrap_or_default();
+        let bucket = first.map(std::mem::take).unwrap_or_default();
         self.base = bucket.least;
-        let (base, is_row_empty) = (self.base, self.row.is_empty());
-        while self.row.last().is_some_and(|item| item.0 == base) {
-            bucket.push(self.row.pop().expect("there is a last one"));
-        }
-        let from = self.row.len();
-        if is_row_empty && bucket.chunks.len() <= SORTED_CHUNKS {
-            self.row.extend(bucket.chunks.iter().flatten());
-        } else {
-            for item in bucket.chunks.into_iter().flatten() {
-                if item.0 == base {
-                    self.row.push(item);
-                } else {
-                    self.bucket_of(item.0).push(item);
-                }
+        let is_small = bucket.chunks.len() <= SORTED_CHUNKS;
+        for item in bucket.chunks.into_iter().flatten() {
+            if is_small || item.0 == self.base {
+                self.row.push(item);
+            } else {
+                self.bucket_of(item.0).push(item);
             }
         }
-        self.row[from..].sort_unstable_by(|one, other| other.cmp(one));
-        // A few that come in between were put just now, and need not be asked for.
-        let is_few = from > 0 && self.row.len() - from <= ANNOUNCED;
-        self.unannounced = if is_few { self.unannounced.min(from) } else { self.row.len() };
+        self.row.sort_unstable_by(|one, other| other.cmp(one));
+        self.unannounced = self.row.len();
+        self.horizon = self.row.first().map_or(0, |(at, _)| *at);
         let first = self.buckets.iter().find(|bucket| !bucket.chunks.is_empty());
         self.least = first.map_or(u64::MAX, |bucket| bucket.least);
+    }
+
+    /// Moves the row and what is near to the buckets: the row goes so far that most of what is put falls
+    /// into it.
+    fn spread_out(&mut self) {
+        let (row, near) = (std::mem::take(&mut self.row), std::mem::take(&mut self.near));
+        self.unannounced = 0;
+        let near = near.into_iter().map(|Reverse(item)| item);
+        row.into_iter().chain(near).for_each(|item| self.put(item));
+    }
+
+    /// Puts an item into its bucket.
+    fn put(&mut self, item: Item) {
+        self.least = self.least.min(item.0);
+        self.bucket_of(item.0).push(item);
     }
 
     fn bucket_of(&mut self, at: u64) -> &mut Bucket {
@@ -251,6 +297,31 @@ mod tests {
                 put(&mut queue, &mut model, at + 1 + (round % 90) as i64, 20_000 + round);
             }
         }
+    }
+
+    /// More than may be near, before an item that is next and far away, and some at its own time.
+    #[test]
+    fn many_that_are_put_before_what_is_next_have_their_places() {
+        let (mut queue, mut model) = (TimerQueue::default(), BTreeSet::new());
+        let put = |queue: &mut TimerQueue, model: &mut BTreeSet<_>, at, hash| {
+            model.insert((queue.push(at, hash), hash));
+        };
+        put(&mut queue, &mut model, 0, 1);
+        put(&mut queue, &mut model, 1_000_000, 2);
+        assert_eq!(queue.pop(0, |_| {}), model.pop_first());
+        assert_eq!((queue.row.len(), queue.near.len()), (1, 0));
+        for number in 0..3 * NEAR_MAX as u64 {
+            let at = if number % 5 == 0 { 1_000_000 } else { (number * 7919 % 100_000) as i64 };
+            put(&mut queue, &mut model, at, 10 + number);
+            assert!(queue.near.len() <= NEAR_MAX);
+            if number % 3 == 0 {
+                assert_eq!(queue.pop(i64::MAX, |_| {}), model.pop_first());
+            }
+        }
+        while !model.is_empty() {
+            assert_eq!(queue.pop(i64::MAX, |_| {}), model.pop_first());
+        }
+        assert!(queue.is_empty());
     }
 
     /// All of them, once, unless they are a few that were put among others: those come at once.

@@ -73,6 +73,14 @@ impl<A> Sessions<A> {
         (new, has_fired): (impl FnOnce() -> A, bool),
         merge: impl Fn(&mut A, A),
     ) -> &mut Session<A> {
+        // Nearly all records are of the last session.
+        let of_last = |last: &Session<A>| (last.start..last.end).contains(&start);
+        if self.open.last().is_some_and(of_last) {
+            let last = self.open.len() - 1;
+            let session = &mut self.open[last];
+            session.end = session.end.max(end);
+            return session;
+        }
         let which = self.overlapping(start, end);
         let at = which.start;
         if which.is_empty() {
