@@ -170,7 +170,7 @@ fn row(svg: &mut String, figure: &Figure, group: &Group, side: &Side, scale: &Sc
     let mut label = number(side.median());
     let ratios = group.ratios(side);
     if figure.has_ratios && !ratios.is_empty() {
-        let _ = write!(label, "  ({}x)", number(median(&ratios)));
+        let _ = write!(label, "  ({:.2}x)", median(&ratios));
     }
     let _ = write!(svg, r#"<text x="{:.1}" y="{text:.1}">{label}</text>"#, greatest.max(x) + 8.0);
 }
@@ -228,7 +228,7 @@ pub(crate) fn lines(chart: &Line<'_>) -> String {
     for (at, (name, values)) in chart.lines.iter().enumerate() {
         let points = values.iter().enumerate().map(|(at, value)| (x(at), y(*value)));
         let points: Vec<_> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let (stroke, legend) = (colour(name), top + 12.0 + at as f64 * 16.0);
+        let (stroke, legend) = (colour(name), WIDTH / 2.0 + at as f64 * 130.0);
         if let [only] = points.as_slice()
             && let Some((x, y)) = only.split_once(',')
         {
@@ -236,11 +236,9 @@ pub(crate) fn lines(chart: &Line<'_>) -> String {
         }
         let _ = write!(
             svg,
-            r#"<polyline points="{}" fill="none" stroke="{stroke}" stroke-width="1.8"/><rect x="{:.1}" y="{:.1}" width="10" height="10" fill="{stroke}"/><text x="{:.1}" y="{legend:.1}">{}</text>"#,
+            r#"<polyline points="{}" fill="none" stroke="{stroke}" stroke-width="1.8"/><rect x="{legend:.1}" y="11" width="10" height="10" fill="{stroke}"/><text x="{:.1}" y="20">{}</text>"#,
             points.join(" "),
-            WIDTH - RIGHT + 6.0,
-            legend - 9.0,
-            WIDTH - RIGHT + 21.0,
+            legend + 15.0,
             escape(name)
         );
     }

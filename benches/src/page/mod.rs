@@ -34,7 +34,7 @@ pub(crate) struct Args {
 /// What the charts look like on a page.
 const PAGE_STYLE: &str = "\
 :root{color-scheme:light dark}\
-body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;\
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;\
 background:#fff;color:#24292f}\
 svg{max-width:100%;height:auto}table{border-collapse:collapse;font-size:13px;margin:1em 0 2em}\
 div.wide{overflow-x:auto}\
@@ -216,6 +216,10 @@ fn table(suite: &str, runs: &[&Run]) -> String {
         for group in &figure.groups {
             for side in &group.sides {
                 let ratio = |of: &str| spread_of(&group.ratios_to(side, of));
+                let of_engine = match side.name.as_str() {
+                    "timely" | "loop" => String::new(),
+                    _ => ratio("engine"),
+                };
                 let took = |field: &str, divisor: f64| {
                     let of = |run: &&&Run| run.case == group.name && run.side == side.name;
                     let all = runs.iter().filter(of).filter_map(|run| run.number(field));
@@ -230,7 +234,7 @@ fn table(suite: &str, runs: &[&Run]) -> String {
                     number(side.greatest()),
                     side.values.len().to_string(),
                     ratio("timely"),
-                    ratio("engine"),
+                    of_engine,
                     took("cpu_seconds", 1.0),
                     took("peak_memory_bytes", 1e6),
                 ];

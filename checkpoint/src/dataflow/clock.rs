@@ -17,6 +17,7 @@ use timely::progress::Timestamp;
 
 use super::driver::{Driver, Signalled};
 use super::scope::{Signal, Tail};
+use super::wakeup::Wakeup;
 use crate::coordinator::Event;
 use crate::pacing::{Pacing, STEP_MIN};
 use crate::run::Run;
@@ -39,6 +40,7 @@ pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
     let (committed_output, committed) = builder.new_output::<Vec<Signal>>();
     let activator = scope.activator_for(builder.operator_info().address);
     let driver = Rc::new(RefCell::new(Driver::new(Arc::clone(&run), activator.clone())));
+    let mut wakeup = Wakeup::new(activator, Arc::clone(&run));
     let is_clock = scope.index() == 0;
     let shared = Rc::clone(&driver);
     builder.build(move |mut capabilities| {
@@ -60,7 +62,7 @@ pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
             // Kept for as long as the operator is.
             let _ = &outputs;
             if clock.as_mut().is_some_and(Clock::tick) {
-                activator.activate_after(STEP_MIN);
+                wakeup.after(STEP_MIN);
             }
         }
     });

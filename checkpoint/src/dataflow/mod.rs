@@ -53,6 +53,7 @@ mod scope;
 mod stash;
 mod timestamp;
 mod typed;
+mod wakeup;
 
 pub use broadcast::BroadcastState;
 pub use keyed::{Again, KeyedState};
@@ -63,6 +64,7 @@ pub use scope::{CheckpointScope, Joined, Signal, Signals, state_uid};
 pub use stash::Stash;
 pub use timestamp::Delay;
 pub use typed::{KeyedElements, KeyedTimers, KeyedValues, declare_table, keyed_schema};
+pub use wakeup::Wakeup;
 
 #[cfg(doc)]
 use crate::run::Run;

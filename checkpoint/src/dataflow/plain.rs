@@ -22,11 +22,10 @@ use timely::scheduling::Activator;
 use timely::worker::Worker;
 
 use super::{
-    Again, CheckpointScope, Closed, KeyedState, Participant, Signal, Stash, frontier_epoch,
+    Again, CheckpointScope, Closed, KeyedState, Participant, Signal, Stash, Wakeup, frontier_epoch,
 };
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{SplitMetadata, StateSchema};
-use crate::pacing::STEP_MIN;
 use crate::run::Run;
 use crate::schema::Evolution;
 use crate::state::{Bincode, KeyedTable, stable_hash};
@@ -213,14 +212,13 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             let end = capabilities.into_iter().next();
             let (stash, output, made) = (Stash::default(), Output::from(output), Vec::new());
             let mut operator = Operator { state, stash, end, work, output, made };
+            let mut wakeup = Wakeup::new(activator, Arc::clone(&run));
             move |frontiers| {
                 input.for_each(|capability, batch| {
                     operator.take(capability.retain(0), batch);
                 });
                 match operator.advance(frontiers[0].frontier(), &run) {
-                    Ok(Again::Now) => activator.activate(),
-                    Ok(Again::Soon) => activator.activate_after(STEP_MIN),
-                    Ok(Again::WhenWoken) => {}
+                    Ok(again) => wakeup.again(again),
                     Err(error) => run.control().fail(error),
                 }
                 !operator.state.is_done() && !run.control().is_over()

@@ -110,6 +110,19 @@ impl Executor {
         }
     }
 
+    /// The clock that delayed activations come by; none in a simulation, where they come at once.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(clippy::unnecessary_wraps, reason = "a simulation has none")
+    )]
+    pub(super) fn timer(&self) -> Option<Duration> {
+        match &self.place {
+            Place::Threads => Some(self.now()),
+            #[cfg(feature = "testing")]
+            Place::Simulated(_) => None,
+        }
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.now().as_millis() as u64
     }

@@ -160,6 +160,11 @@ impl Run {
         self.executor.now()
     }
 
+    /// The clock that delayed activations come by; none where there are no delays.
+    pub(crate) fn timer(&self) -> Option<Duration> {
+        self.executor.timer()
+    }
+
     /// How much a seal does between two looks at the clock, at the most `most`.
     pub(crate) fn slice_work(&self, most: usize) -> usize {
         self.executor.slice_work(most)

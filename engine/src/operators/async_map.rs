@@ -9,8 +9,8 @@ use std::future::Future;
 use std::sync::{Arc, mpsc};
 
 use highwater_checkpoint::dataflow::{
-    Again, Closed, ListState, NamedState, Redistribution, Stash, frontier_epoch, list_schema,
-    state_uid,
+    Again, Closed, ListState, NamedState, Redistribution, Stash, Wakeup, frontier_epoch,
+    list_schema, state_uid,
 };
 use highwater_checkpoint::{BoxError, EventTime, Moment};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,6 @@ use timely::scheduling::SyncActivator;
 
 use super::event_clock::tick_within;
 use super::requests::Requests;
-use super::reschedule;
 use crate::async_map::{AsyncOptions, spawn, with_retries};
 use crate::error::Error;
 use crate::stream::{Data, Output, Stream, to_first_output};
@@ -80,6 +79,7 @@ where
         }
         let state = ListState::new(joined.participant(&capabilities), Vec::new());
         let (answered, answers) = mpsc::channel();
+        let mut wakeup = Wakeup::new(activator, Arc::clone(&run));
         let mut operator = Operator {
             state,
             stash: Stash::default(),
@@ -99,7 +99,7 @@ where
                 send_back(number, request, answered.clone(), waker.clone());
             });
             match advanced {
-                Ok(again) => reschedule(&activator, again),
+                Ok(again) => wakeup.again(again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
             }
             !operator.is_done() && !run.control().is_over()

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use highwater_checkpoint::dataflow::{BroadcastState, Closed, frontier_epoch, keyed_schema};
+use highwater_checkpoint::dataflow::{
+    BroadcastState, Closed, Wakeup, frontier_epoch, keyed_schema,
+};
 use highwater_checkpoint::state::Bincode;
 use highwater_checkpoint::state::typed::BroadcastMap;
 use highwater_checkpoint::{Epoch, Moment};
@@ -23,7 +25,6 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
-use super::reschedule;
 use crate::error::Error;
 use crate::stream::{Data, Flow, Output, Stream, to_first_output};
 
@@ -108,6 +109,7 @@ where
     builder.build_reschedule(move |capabilities| {
         let mut state = load(&capabilities);
         drop(capabilities);
+        let mut wakeup = Wakeup::new(activator, Arc::clone(&run));
         let (mut output, mut made) = (Output::<R>::from(output), Vec::new());
         // Without capabilities, for nothing is sent for them: epochs wait for the state alone.
         let mut stash: BTreeMap<Epoch, Vec<U>> = BTreeMap::new();
@@ -139,7 +141,7 @@ where
                 }
             });
             match state.state().work() {
-                Ok(again) => reschedule(&activator, again),
+                Ok(again) => wakeup.again(again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
             }
             !state.state().is_done() && !run.control().is_over()

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hash};
 use std::marker::PhantomData;
 
 use highwater_checkpoint::Moment;
-use highwater_checkpoint::dataflow::{Again, Closed, KeyedState, Stash, frontier_epoch};
+use highwater_checkpoint::dataflow::{Again, Closed, KeyedState, Stash, Wakeup, frontier_epoch};
 use highwater_checkpoint::metadata::StateSchema;
 use highwater_checkpoint::state::{Codec, Cursor, KeyedTable, Place, StableHasher, stable_hash};
 use timely::container::CapacityContainerBuilder;
@@ -21,7 +21,6 @@ use timely::progress::frontier::AntichainRef;
 use timely::progress::operate::FrontierInterest;
 
 use super::ahead::in_chunks;
-use super::reschedule;
 use crate::error::Error;
 use crate::stream::{Data, Emit, Flow, Keep, Key, Output, Stream, to_first_output};
 
@@ -131,6 +130,7 @@ where
         let emission = Emission::new(emit, &capabilities[0]);
         drop(capabilities);
         let mut operator = Operator { state, stash: Stash::default(), emission, fold };
+        let mut wakeup = Wakeup::new(activator, std::sync::Arc::clone(&run));
         move |frontiers| {
             let mut output = output.activate();
             input.for_each(|capability, batch| {
@@ -142,7 +142,7 @@ where
                 }
             });
             match operator.advance(frontiers[0].frontier(), &mut output) {
-                Ok(again) => reschedule(&activator, again),
+                Ok(again) => wakeup.again(again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
             }
             !operator.state.is_done() && !run.control().is_over()

@@ -25,16 +25,5 @@ pub(crate) use rate_limit::rate_limit;
 pub(crate) use sink::sink;
 pub(crate) use source::source;
 
-use highwater_checkpoint::dataflow::Again;
-use timely::scheduling::Activator;
-
 /// About the pacing step: when something elsewhere must catch up.
 const SOON: std::time::Duration = std::time::Duration::from_millis(1);
-
-fn reschedule(activator: &Activator, again: Again) {
-    match again {
-        Again::Now => activator.activate(),
-        Again::Soon => activator.activate_after(SOON),
-        Again::WhenWoken => {}
-    }
-}

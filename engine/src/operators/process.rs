@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_checkpoint::dataflow::{Again, Closed, NamedStates, Stash, frontier_epoch};
+use highwater_checkpoint::dataflow::{Again, Closed, NamedStates, Stash, Wakeup, frontier_epoch};
 use highwater_checkpoint::{BoxError, EventTime, Moment};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
@@ -15,7 +15,6 @@ use timely::progress::operate::FrontierInterest;
 use timely::scheduling::Activator;
 
 use super::event_clock::{Due, EventClock};
-use super::reschedule;
 use crate::error::Error;
 use crate::state::{Declarations, Flush};
 use crate::stream::{Data, Flow, Output, to_first_output};
@@ -128,6 +127,7 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
         let held = outputs.map(|port| capabilities[*port].clone()).collect();
         drop(capabilities);
         work.start();
+        let mut wakeup = Wakeup::new(activator.clone(), Arc::clone(&run));
         let mut operator = Operator {
             states: NamedStates::new(states),
             stash: Stash::default(),
@@ -159,7 +159,7 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
                 }
             });
             match operator.advance(frontiers[0].frontier()) {
-                Ok(again) => reschedule(&activator, again),
+                Ok(again) => wakeup.again(again),
                 Err(error) => run.control().fail(Error::Operator { uid: uid.clone(), error }),
             }
             if run.control().is_stopping() && operator.work.is_past_the_end() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_checkpoint::Moment;
+use highwater_checkpoint::dataflow::Wakeup;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -58,6 +59,7 @@ pub(crate) fn rate_limit<'scope, T: 'static>(
     builder.set_notify_for(0, FrontierInterest::Never);
     let activator = flow.scope().activator_for(builder.operator_info().address);
     let run = Arc::clone(flow.run());
+    let mut wakeup = Wakeup::new(activator, Arc::clone(&run));
     let share = per_second / flow.scope().peers() as f64;
     builder.build(move |capabilities| {
         drop(capabilities);
@@ -76,7 +78,7 @@ pub(crate) fn rate_limit<'scope, T: 'static>(
                     handle.session(&*capability).give_iterator(records.drain(..may_pass));
                 }
                 if !records.is_empty() {
-                    activator.activate_after(bucket.wait());
+                    wakeup.after(bucket.wait());
                     return;
                 }
                 waiting.pop_front();

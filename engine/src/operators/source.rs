@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_checkpoint::dataflow::{Closed, Participant, Signal};
+use highwater_checkpoint::dataflow::{Closed, Participant, Signal, Wakeup};
 use highwater_checkpoint::metadata::{SplitMetadata, StateSchema};
 use highwater_checkpoint::pacing::STEP_BYTES_MAX;
 use highwater_checkpoint::planted::{self, Bug};
@@ -29,7 +29,6 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
-use timely::scheduling::Activator;
 
 use super::split::Split;
 use crate::error::Error;
@@ -97,6 +96,7 @@ pub(crate) fn source<'scope, S: Source>(
         let standing = if timed { Standing::At(EventTime::MIN) } else { Standing::Untimed };
         shared.event_time.note(reading.participant.uid(), worker, standing);
         let (mut output, mut batch) = (Output::from(output), Vec::new());
+        let mut wakeup = Wakeup::new(activator, Arc::clone(&shared.run));
         move |frontiers| {
             let _exhausted_output = &exhausted_output;
             begin.for_each(|_, _| {});
@@ -107,7 +107,7 @@ pub(crate) fn source<'scope, S: Source>(
             reading.now_ms = shared.run.now_ms();
             let advanced = reading
                 .follow(frontiers[0].frontier().iter().min().copied())
-                .and_then(|()| reading.read(&mut output, &mut batch, &activator))
+                .and_then(|()| reading.read(&mut output, &mut batch, &mut wakeup))
                 .and_then(|()| reading.participant.acknowledge().map(drop));
             if let Err(error) = advanced {
                 let uid = reading.participant.uid().to_owned();
@@ -222,7 +222,7 @@ impl<S: Source> Reading<S> {
         &mut self,
         output: &mut Output<S::Item>,
         batch: &mut Vec<S::Item>,
-        activator: &Activator,
+        wakeup: &mut Wakeup,
     ) -> std::result::Result<(), BoxError> {
         let control = self.shared.run.control();
         let (Some(splits), Some(data)) = (&mut self.splits, &self.data) else { return Ok(()) };
@@ -280,10 +280,10 @@ impl<S: Source> Reading<S> {
         }
         if splits.iter().any(Split::is_ready) {
             if self.records_left > 0 && self.bytes_left > 0 {
-                activator.activate();
+                wakeup.now();
             }
         } else if let Some(wake) = wake {
-            activator.activate_after(wake);
+            wakeup.after(wake);
         }
         self.progress.set(splits.iter().map(Split::progress).try_fold(
             Progress::default(),

@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a panic is the report, the figures are for people
 
+mod asked_once;
 mod bad_graph;
 mod bad_options;
 mod bad_time;
