@@ -1,6 +1,8 @@
 //! One simulation from a seed: processes that come, fail, die and overlap, over a store and sinks
 //! that stay, until the job has finished; and whether that was right.
 
+use std::time::Duration;
+
 use highwater::checkpoint::ErrorKind;
 use highwater::checkpoint::store::Location;
 use highwater::checkpoint::store::faulty::Side;
@@ -22,6 +24,10 @@ const SILENCE_MAX: usize = 60_000;
 
 /// Processes after which nothing goes wrong any more, so that a simulation ends.
 const TROUBLED: usize = 6;
+
+/// Processes after which checkpoints have all the time that they need: with a timeout that is too short for
+/// any of them a job goes on for ever, as it would outside a simulation, until a person sees to it.
+const HURRIED: usize = 100;
 
 /// What one simulation came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +123,9 @@ impl World {
             older.suspended = self.dice.one_of(&[0, 20, 500, 5000]);
         }
         let fate = Fate::new(number, &self.dice, &self.log, death, rates);
+        if number > HURRIED {
+            self.shape.timeout = Duration::from_secs(600);
+        }
         let (world, told) = ((&self.shape, &self.targets), (number, fate.clone()));
         match Process::start(told, world, &self.store, workers, &self.dice) {
             Ok(process) => self.processes.push(process),
