@@ -13,7 +13,8 @@ use super::keyed::Again;
 use crate::pacing::STEP_MIN;
 use crate::run::Run;
 
-/// Schedules one operator again. All its delayed activations must be asked for here.
+/// Schedules one operator again. What the operator asks for elsewhere is not known here, and has to be
+/// kept to one by whoever asks.
 pub struct Wakeup {
     activator: Activator,
     run: Arc<Run>,
