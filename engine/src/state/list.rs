@@ -13,6 +13,9 @@ use crate::stream::{Data, Key};
 /// To append a value writes that value to the next checkpoint, however long the list is; to remove
 /// some writes as much as their places. A list that has no elements takes no room.
 ///
+/// Which elements a key has is in memory alone. After a restore the first call on any key makes it anew, from
+/// all elements of the operator on this worker: with millions of them that takes a second or more.
+///
 /// ```
 /// # use highwater::prelude::*;
 /// # use highwater::testing::{VecSource, collect_one};
