@@ -301,6 +301,35 @@ mod tests {
         entries
     }
 
+    /// Of many segments, of which each may change, remove or bring back what older ones say.
+    #[test]
+    fn of_each_key_the_newest_entry_counts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = BlobStore::new(Location::memory(), "job");
+            let (mut segments, mut model) = (Vec::new(), Entries::new());
+            for epoch in 1..=7_u64 {
+                let every = if epoch == 1 { 1 } else { epoch as u32 };
+                let changes: Entries = (0..3000_u32)
+                    .filter(|n| n.is_multiple_of(every))
+                    .map(|n| {
+                        let is_removed = epoch > 1 && (u64::from(n) + epoch).is_multiple_of(3);
+                        (((n % 16) as u16, n), (!is_removed).then_some(u64::from(n) << epoch))
+                    })
+                    .collect();
+                model.extend(&changes);
+                let kind = if epoch == 1 { SegmentKind::Base } else { SegmentKind::Delta };
+                segments.push(put(&store, kind, epoch, &changes).await);
+            }
+            model.retain(|_, value| value.is_some());
+            let header = header(SegmentKind::Base, 7);
+            let folded = fold(&store, header, &segments, FoldLimits::default()).await.unwrap();
+            assert_eq!(load(&store, &folded).await, model);
+            let entries: u64 = folded.iter().map(|base| base.entries).sum();
+            assert_eq!(entries, model.len() as u64, "no key twice, and none that was removed");
+        });
+    }
+
     /// However small the memory and the pieces, what is folded reads as what went in.
     #[test]
     fn a_fold_in_pieces_says_what_its_segments_said() {
