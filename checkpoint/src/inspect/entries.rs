@@ -72,7 +72,12 @@ impl<'a> LiveEntries<'a> {
         let mut chains = read_chains(self.store, self.segments, &self.indexes, now.clone()).await?;
         for group in now {
             let chain = chains.remove(&group).unwrap_or_default();
-            self.ready.push_back((group, fold(&chain, Removed::Drop)));
+            let mut blocks = Vec::with_capacity(chain.len());
+            for frames in &chain {
+                let decoded = frames.iter().map(|frame| frame.decode().map(Into::into));
+                blocks.push(decoded.collect::<Result<Vec<EntryBlock>>>()?);
+            }
+            self.ready.push_back((group, fold(&blocks, Removed::Drop)));
         }
         Ok(self.ready.pop_front())
     }

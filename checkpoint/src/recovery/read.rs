@@ -7,13 +7,13 @@ use futures::stream::{self, StreamExt};
 
 use crate::error::{Error, Result};
 use crate::metadata::{SegmentKind, SegmentMetadata};
-use crate::segment::{SegmentIndex, Trailer, VerifiedBlock};
+use crate::segment::{Frame, SegmentIndex, Trailer};
 use crate::store::{BlobStore, Tail};
 
 /// Largest range that is fetched at once.
 pub(super) const RANGE_BYTES_MAX: u64 = 8 << 20;
 
-/// Ranges that are fetched while one is decoded: hides the store's latency, bounds memory.
+/// Ranges that are fetched at a time: hides the store's latency.
 const RANGES_AHEAD: usize = 4;
 
 /// The parts of `segment` within `owned` that no base in `newer` covers.
@@ -74,13 +74,13 @@ pub(crate) fn within(segment: &SegmentMetadata, range: Range<u64>) -> Result<Ran
     Err(Error::corrupt(&segment.object, format!("a segment at {offset} has no bytes {range:?}")))
 }
 
-/// Reads the blocks of `groups`, ranges ahead of where they are decoded.
-pub(super) async fn read_groups(
+/// Reads the blocks of `groups`, which are decoded later.
+pub(super) async fn read_groups<'a>(
     store: &BlobStore,
-    segment: &SegmentMetadata,
-    index: &SegmentIndex,
+    segment: &'a SegmentMetadata,
+    index: &'a SegmentIndex,
     groups: RangeInclusive<u16>,
-    take: &mut impl FnMut(&str, u16, &VerifiedBlock) -> Result<()>,
+    take: &mut impl FnMut(Frame<'a>),
 ) -> Result<()> {
     let object = &segment.object;
     let runs = index.blocks_of(groups, RANGE_BYTES_MAX);
@@ -90,9 +90,8 @@ pub(super) async fn read_groups(
     let mut ahead = stream::iter(fetches).buffered(RANGES_AHEAD);
     for run in &runs {
         let bytes: Bytes = ahead.next().await.expect("one fetch for each run")?;
-        for block in run.decode(object, &bytes) {
-            let (group, block) = block?;
-            take(object, group, &block)?;
+        for frame in run.frames(object, &bytes) {
+            take(frame?);
         }
     }
     Ok(())

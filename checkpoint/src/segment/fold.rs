@@ -19,8 +19,8 @@ pub enum Removed {
 /// last one. Keys are compared as bytes.
 ///
 /// The result is in ascending order of the key bytes, whatever the order of the input, and is cut
-/// into blocks at [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX). So folding is deterministic, and
-/// folding a result again is cheap, for it is sorted already.
+/// into blocks at [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX): for who shows entries, or compares
+/// them. A running job, which makes new bases of old ones, does without the order.
 ///
 /// Takes 48 bytes an entry, and 8 more to sort them, on top of the input and the output. One group
 /// at a time bounds that.

@@ -8,6 +8,7 @@
 //! The checksum covers all of the frame but itself. It is in the index too: a frame that is whole,
 //! but not the one that the index means, is found out by it.
 
+use bytes::Bytes;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
 use super::block::{BLOCK_ENTRIES_LIMIT, EntryBlock, RAW_BYTES_LIMIT};
@@ -136,6 +137,26 @@ pub fn decode_block(object: &str, entry: &BlockEntry, frame: &[u8]) -> Result<Ve
     }
 }
 
+/// A block that was read and is not decoded yet: as long as it waits, it takes what it does in the
+/// store.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    pub(super) object: &'a str,
+    pub(super) block: &'a BlockEntry,
+    pub(super) bytes: Bytes,
+}
+
+impl Frame<'_> {
+    pub(crate) fn group(&self) -> u16 {
+        self.block.group
+    }
+
+    /// As [`decode_block`].
+    pub(crate) fn decode(&self) -> Result<VerifiedBlock> {
+        decode_block(self.object, self.block, &self.bytes)
+    }
+}
+
 /// A block that was read back, and is byte for byte what was written: [`decode_block`] alone makes
 /// it, from a frame whose checksum it has verified.
 #[derive(Clone, Debug)]
@@ -145,6 +166,12 @@ impl VerifiedBlock {
     /// The entries, for codecs to decode; `None` is a tombstone.
     pub fn entries(&self) -> impl Iterator<Item = (Verified<'_>, Option<Verified<'_>>)> {
         self.0.iter().map(|(key, value)| (Verified::new(key), value.map(Verified::new)))
+    }
+}
+
+impl From<VerifiedBlock> for EntryBlock {
+    fn from(block: VerifiedBlock) -> EntryBlock {
+        block.0
     }
 }
 

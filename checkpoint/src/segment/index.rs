@@ -13,8 +13,10 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use bytes::Bytes;
+
 use super::fields::Fields;
-use super::frame::{FRAME_HEADER_LEN, VerifiedBlock, decode_block};
+use super::frame::{FRAME_HEADER_LEN, Frame, VerifiedBlock, decode_block};
 use super::header::{SEGMENT_VERSION, SegmentHeader, check_version};
 use crate::error::{Error, Result};
 use crate::metadata::SegmentMetadata;
@@ -299,17 +301,33 @@ impl<'a> BlockRun<'a> {
         object: &'a str,
         fetched: &'a [u8],
     ) -> impl Iterator<Item = Result<(u16, VerifiedBlock)>> + 'a {
-        let start = self.bytes().start;
         self.blocks.iter().map(move |block| {
-            let from = usize::try_from(block.offset - start).unwrap_or(usize::MAX);
-            let to = from.saturating_add(block.len as usize);
-            let Some(frame) = fetched.get(from..to) else {
-                let (needed, len) = (self.bytes(), fetched.len());
-                let reason = format!("bytes {needed:?} were asked for, {len} were read");
-                return Err(Error::corrupt(object, reason));
-            };
+            let frame = &fetched[self.within(object, block, fetched)?];
             Ok((block.group, decode_block(object, block, frame)?))
         })
+    }
+
+    /// The blocks as they are stored, for who decodes them later.
+    pub(crate) fn frames<'f>(
+        self,
+        object: &'a str,
+        fetched: &'f Bytes,
+    ) -> impl Iterator<Item = Result<Frame<'a>>> + use<'a, 'f> {
+        self.blocks.iter().map(move |block| {
+            let bytes = fetched.slice(self.within(object, block, fetched)?);
+            Ok(Frame { object, block, bytes })
+        })
+    }
+
+    /// Where a block of the run is in `fetched`.
+    fn within(self, object: &str, block: &BlockEntry, fetched: &[u8]) -> Result<Range<usize>> {
+        let from = usize::try_from(block.offset - self.bytes().start).unwrap_or(usize::MAX);
+        let to = from.saturating_add(block.len as usize);
+        if to <= fetched.len() {
+            return Ok(from..to);
+        }
+        let (needed, len) = (self.bytes(), fetched.len());
+        Err(Error::corrupt(object, format!("bytes {needed:?} were asked for, {len} were read")))
     }
 }
 

@@ -22,6 +22,8 @@
 //! * **S3** Any byte that differs from what was written is [`Error::Corrupt`](crate::Error::Corrupt)
 //!   for whoever reads it, never a panic and never other data (`tests.rs`).
 //! * **S4** Reading allocates no more than lengths that have been checked against a bound.
+//! * **S5** A segment has at most one entry of a key. A seal captures each entry at most once, a fold
+//!   writes each key once; a restore and a fold rely on it.
 //!
 //! # Versions
 //!
@@ -41,6 +43,7 @@ mod header;
 mod index;
 mod pack;
 mod planes;
+mod seen;
 mod writer;
 
 #[cfg(test)]
@@ -48,7 +51,9 @@ mod tests;
 
 pub use block::{BLOCK_BYTES_LIMIT, BLOCK_BYTES_MAX, BLOCK_ENTRIES_LIMIT, Entries, EntryBlock};
 pub use fold::{Removed, fold};
+pub(crate) use frame::Frame;
 pub use frame::{VerifiedBlock, decode_block};
 pub use header::{SEGMENT_VERSION, SegmentHeader};
 pub use index::{BlockEntry, BlockRun, SegmentIndex, Trailer, verify};
+pub(crate) use seen::SeenKeys;
 pub use writer::{SegmentSummary, SegmentWriter};

@@ -16,9 +16,9 @@ use std::ops::{AddAssign, SubAssign};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use twox_hash::{XxHash3_64, XxHash3_128};
+use twox_hash::XxHash3_128;
 
-use super::short_hash::{xxh3_64_of_word, xxh3_128_of_word};
+use super::short_hash::{xxh3_64, xxh3_128_of_word};
 
 /// The digest of a set of entries; prints as 32 hexadecimal digits. That of no entries is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,10 +28,7 @@ impl StateDigest {
     /// That of one entry, of which these are the encodings.
     #[inline]
     pub fn of_entry(key: &[u8], value: &[u8]) -> StateDigest {
-        let seed = match key.try_into() {
-            Ok(word) => xxh3_64_of_word(u64::from_le_bytes(word)),
-            Err(_) => XxHash3_64::oneshot(key),
-        };
+        let seed = xxh3_64(key);
         StateDigest(match value.try_into() {
             Ok(word) => xxh3_128_of_word(seed, u64::from_le_bytes(word)),
             Err(_) => XxHash3_128::oneshot_with_seed(seed, value),

@@ -29,5 +29,6 @@ pub use codec::{
 pub use codec::{Abomonation, Trusted};
 pub use digest::StateDigest;
 pub use key_groups::{KEY_GROUPS_DEFAULT, KEY_GROUPS_MAX, KeyGroups};
+pub(crate) use short_hash::xxh3_64;
 pub use stable_hash::{StableHasher, stable_hash};
 pub use table::{Cursor, KeyedTable, Place, SealSlice};

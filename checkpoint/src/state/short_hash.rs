@@ -5,6 +5,8 @@
 //! tests say that the hashes are the same. Algorithm: XXH3 by Yann Collet, version 0.8, inputs of 4
 //! to 8 bytes.
 
+use twox_hash::XxHash3_64;
+
 const PRIME64_1: u64 = 0x9e37_79b1_85eb_ca87;
 const PRIME_MX1: u64 = 0x1656_6791_9e37_79f9;
 const PRIME_MX2: u64 = 0x9fb2_1c65_1e98_df25;
@@ -12,9 +14,18 @@ const PRIME_MX2: u64 = 0x9fb2_1c65_1e98_df25;
 /// Words 1, 2 and 3 of the default secret.
 const SECRET: [u64; 3] = [0x1cad_21f7_2c81_017c, 0xdb97_9083_e96d_d4de, 0x1f67_b3b7_a4a4_4072];
 
+/// XXH3-64 of `bytes`.
+#[inline]
+pub(crate) fn xxh3_64(bytes: &[u8]) -> u64 {
+    match bytes.try_into() {
+        Ok(word) => xxh3_64_of_word(u64::from_le_bytes(word)),
+        Err(_) => XxHash3_64::oneshot(bytes),
+    }
+}
+
 /// XXH3-64 of the eight bytes of `word`, in little-endian order.
 #[inline]
-pub(super) fn xxh3_64_of_word(word: u64) -> u64 {
+pub(crate) fn xxh3_64_of_word(word: u64) -> u64 {
     const FLIP: u64 = SECRET[0] ^ SECRET[1];
     let mut hash = FLIP ^ word.rotate_left(32);
     hash ^= hash.rotate_left(49) ^ hash.rotate_left(24);
@@ -46,7 +57,7 @@ pub(super) fn xxh3_128_of_word(seed: u64, word: u64) -> u128 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use twox_hash::{XxHash3_64, XxHash3_128};
+    use twox_hash::XxHash3_128;
 
     use super::*;
 
