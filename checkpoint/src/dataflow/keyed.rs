@@ -23,6 +23,7 @@ use timely::progress::Timestamp;
 use tokio::sync::mpsc as queue;
 
 use super::participant::{Closed, Participant, Sealed};
+use super::share::SealShare;
 use crate::background::pause_if_due;
 use crate::error::{BoxError, Error, Result};
 use crate::metadata::{OperatorStateMetadata, SegmentKind, StateSchema};
@@ -38,12 +39,8 @@ use crate::store::Load;
 use crate::time::{Epoch, EpochTime, EventTime};
 
 /// Work between two looks at the clock, in the table's units: entries of two words, of which a capture
-/// takes some ten nanoseconds each.
-const SLICE_WORK: usize = 4096;
-
-/// How long one scheduling may spend on a seal. Short beside the 5 ms that a worker may stall,
-/// long beside the scheduling itself, so that a seal ends soon on a busy worker.
-const SLICE_BUDGET: Duration = Duration::from_millis(1);
+/// takes some ten nanoseconds each. The shortest slice, so short beside a turn of the worker.
+const SLICE_WORK: usize = 1024;
 
 /// Captured bytes that are compressed at one go: a full block, or many small ones, so that what is
 /// handed to another thread is worth it, and is not long in coming back.
@@ -58,6 +55,7 @@ pub struct KeyedState<T: Timestamp, K, V, C> {
     table: KeyedTable<K, V, C>,
     participant: Participant<T>,
     worker: usize,
+    share: SealShare,
     sealing: Option<Sealing>,
     /// What the operator has acted on, if it acts on event time.
     watermark: Option<EventTime>,
@@ -81,6 +79,7 @@ struct Sealing {
     sealed: Sealed,
     blocks: queue::UnboundedSender<Captured>,
     snapshot: Snapshot,
+    began: Duration,
     stall: Duration,
 }
 
@@ -102,7 +101,7 @@ where
     pub(super) fn new(
         participant: Participant<T>,
         table: KeyedTable<K, V, C>,
-        worker: usize,
+        (worker, share): (usize, SealShare),
     ) -> Self {
         let run = participant.run();
         let (number, captured) = (run.join_bundles(worker), run.in_flight().held(0));
@@ -113,6 +112,7 @@ where
             table,
             participant,
             worker,
+            share,
             sealing,
             watermark,
             number,
@@ -213,7 +213,7 @@ where
         let through = if let Closed::Through(through) = closed { through } else { Epoch(u64::MAX) };
         let snapshot = self.snapshot((sealed.epoch, through), kind, receiver);
         let stall = self.participant.run().now().saturating_sub(start);
-        self.sealing = Some(Sealing { sealed, blocks, snapshot, stall });
+        self.sealing = Some(Sealing { sealed, blocks, snapshot, began: start, stall });
         closed
     }
 
@@ -326,16 +326,19 @@ where
         }
         let run = self.participant.run();
         let (start, ready) = (run.now(), &mut self.ready);
-        let slice = loop {
+        let budget = self.share.budget(sealing.began, start);
+        let (slice, took) = loop {
             let work = run.slice_work(SLICE_WORK);
             let slice = self.table.seal_slice(work, |group, block| {
                 ready.push((group, block));
             })?;
-            if slice == SealSlice::Done || run.now().saturating_sub(start) >= SLICE_BUDGET {
-                break slice;
+            let took = run.now().saturating_sub(start);
+            if slice == SealSlice::Done || took >= budget {
+                break (slice, took);
             }
         };
-        sealing.stall = sealing.stall.max(run.now().saturating_sub(start));
+        self.share.ended(start + took);
+        sealing.stall = sealing.stall.max(took);
         // Not before: a thread that wakes up to compress may take the core.
         for (group, block) in ready.drain(..) {
             let load = in_flight.moving(block.raw_bytes());

@@ -50,6 +50,7 @@ mod named;
 mod participant;
 mod plain;
 mod scope;
+mod share;
 mod stash;
 mod timestamp;
 mod typed;

@@ -16,6 +16,7 @@ use super::clock::{Exhausted, epoch_clock};
 use super::completion::completion;
 use super::driver::Driver;
 use super::participant::{AckOutput, Participant};
+use super::share::SealShare;
 use crate::error::{Error, Result};
 use crate::metadata::{Acknowledgement, OperatorStateMetadata, StateSchema};
 use crate::run::{Run, unclaimed_reason};
@@ -61,6 +62,7 @@ pub struct CheckpointScope<'scope, T: Timestamp> {
     acks: RefCell<Vec<StreamVec<'scope, T, Acknowledgement>>>,
     tail: Tail<T>,
     exhausted: Exhausted<T>,
+    share: SealShare,
     /// Of everything that takes part.
     uids: RefCell<BTreeSet<String>>,
     /// Of operators whose states take part by names of their own.
@@ -85,6 +87,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             acks: RefCell::default(),
             tail,
             exhausted,
+            share: SealShare::default(),
             uids: RefCell::default(),
             owners: RefCell::default(),
             error: RefCell::default(),
@@ -161,6 +164,7 @@ impl<'scope, T: Timestamp + EpochTime> CheckpointScope<'scope, T> {
             output: AckOutput::from(output),
             port,
             waker: self.scope.worker().sync_activator_for(address),
+            share: self.share.clone(),
         }
     }
 
@@ -393,13 +397,14 @@ pub struct Joined<T: Timestamp> {
     output: AckOutput<T>,
     port: usize,
     waker: SyncActivator,
+    share: SealShare,
 }
 
 impl<T: Timestamp + EpochTime> Joined<T> {
     /// The participant, given the capabilities that the operator is built with. The operator drops
     /// those that it does not need itself.
     pub fn participant(self, capabilities: &[Capability<T>]) -> Participant<T> {
-        let Joined { identity, worker, run, output, port, waker } = self;
+        let Joined { identity, worker, run, output, port, waker, share: _ } = self;
         Participant::new(identity, worker, run, output, capabilities[port].clone(), waker)
     }
 
@@ -413,8 +418,8 @@ impl<T: Timestamp + EpochTime> Joined<T> {
         K: Eq + std::hash::Hash,
         C: Codec<K> + Codec<V>,
     {
-        let worker = self.worker;
-        KeyedState::new(self.participant(capabilities), table, worker)
+        let share = (self.worker, self.share.clone());
+        KeyedState::new(self.participant(capabilities), table, share)
     }
 }
 
