@@ -9,7 +9,7 @@ impl<T: 'static> Stream<'_, T> {
     ///
     /// Each worker has an equal share of the rate, whatever it has to do; let
     /// [`rebalance`](Stream::rebalance) come before where records are unevenly spread. After a pause
-    /// what a hundredth of a second allows may pass at once. A checkpoint is not complete before the
+    /// one may pass at once, and what a hundredth of a second allows. A checkpoint is not complete before the
     /// records before it have passed: with a low rate they take longer.
     ///
     /// *Unit*: records a second. *Range*: above 0 and finite, or the job's `run` returns an error.
