@@ -20,8 +20,8 @@ const LONGEST: Duration = Duration::from_millis(1);
 /// A slice takes this part of the time since the last: an eleventh of a busy worker.
 const PART: u32 = 10;
 
-/// How long a seal goes on like that. It has then been done for what is touched often, which is captured
-/// when it is touched, and half of what a worker has beside records is enough for most states.
+/// How long a seal goes on like that. What is touched often has been captured by then, when it was
+/// touched; what is left would hold up the next epoch.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The part from then on, a third of a busy worker: the next epoch cannot end before the seal does.

@@ -23,8 +23,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// How much a fold takes at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoldLimits {
-    /// Bytes of the segments, unpacked, that are in memory at once, packed; a key group that has more
-    /// is taken alone. The keys of a group come on top.
+    /// Bytes of the segments that are read at once, counted as they are when unpacked, though they wait
+    /// packed; a key group that has more is taken alone. The keys of one group come on top.
     ///
     /// *Default*: 32 MiB, some hundred blocks: enough for the store's latency not to matter.
     pub(crate) memory_bytes: u64,

@@ -14,7 +14,7 @@ use crate::stream::{Data, Key};
 /// some writes as much as their places. A list that has no elements takes no room.
 ///
 /// Which elements a key has is in memory alone. After a restore the first call on any key makes it anew, from
-/// all elements of the operator on this worker: with millions of them that takes a second or more.
+/// all elements of the operator on this worker: the more there are, the longer it takes.
 ///
 /// ```
 /// # use highwater::prelude::*;
