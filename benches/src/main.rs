@@ -96,6 +96,8 @@ enum Suite {
 }
 
 fn main() -> ExitCode {
+    // For every side, whichever comes first.
+    highwater::keep_freed_memory();
     let outcome = match Args::parse().suite {
         Suite::Checkpoints(args) => checkpoints::run(&args),
         Suite::Instructions(args) => instructions::run(&args),

@@ -365,6 +365,8 @@ impl Job {
     where
         F: for<'scope> Fn(&Flow<'scope>) + Send + Sync + 'static,
     {
+        #[cfg(feature = "mimalloc")]
+        crate::keep_freed_memory();
         if !self.args.quiet {
             report::log_to_stderr();
         }
