@@ -47,6 +47,7 @@ pub mod job;
 mod metrics;
 mod operators;
 pub mod prelude;
+mod room;
 pub mod sink;
 pub mod source;
 pub mod state;

@@ -16,6 +16,7 @@ use timely::scheduling::Activator;
 
 use super::event_clock::{Due, EventClock};
 use crate::error::Error;
+use crate::room::Room;
 use crate::state::{Declarations, Flush};
 use crate::stream::{Data, Flow, Output, to_first_output};
 
@@ -137,6 +138,7 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
             output: Output::from(output),
             sides: sides.into_iter().map(|(_, flush)| flush).collect(),
             made: RefCell::default(),
+            room: Room::default(),
             acting_on: None,
             is_draining: false,
             now_ms: 0,
@@ -203,6 +205,7 @@ struct Operator<D, R: 'static, W> {
     output: Output<R>,
     sides: Vec<Box<dyn Flush>>,
     made: RefCell<Vec<R>>,
+    room: Room,
     /// As read when the operator was scheduled.
     now_ms: u64,
     /// When it has asked to be woken up.
@@ -211,8 +214,10 @@ struct Operator<D, R: 'static, W> {
 
 impl<D: 'static, R: 'static, W: Work<D, R>> Operator<D, R, W> {
     fn apply<C: CapabilityTrait<Moment>>(&mut self, capability: &C, batch: &mut Vec<D>) {
+        self.room.make(self.made.get_mut());
         let now = Now { now_ms: self.now_ms, watermark: self.watermark, made: &self.made };
         self.work.batch(&now, batch);
+        self.room.note(self.made.get_mut().len());
         send(&mut self.output, &mut self.made, capability);
     }
 

@@ -20,6 +20,7 @@ use timely::progress::Antichain;
 use timely::progress::operate::FrontierInterest;
 
 use super::Flow;
+use crate::room::Room;
 
 /// Takes one batch of a chain's records; what it leaves in the batch is dropped.
 pub(crate) type Take<T> = Box<dyn FnMut(&InputCapability<Moment>, &mut Vec<T>)>;
@@ -91,9 +92,11 @@ impl<'scope, T: 'static, U: 'static> Chain<'scope, U> for Mapped<'scope, T, U> {
         mut take: Take<U>,
     ) -> Drain {
         let Mapped { before, mut step, .. } = *self;
-        let mut made = Vec::new();
+        let (mut made, mut room) = (Vec::new(), Room::default());
         let link = move |capability: &InputCapability<Moment>, batch: &mut Vec<T>| {
+            room.make(&mut made);
             step(capability.time().event, batch, &mut made);
+            room.note(made.len());
             if !made.is_empty() {
                 take(capability, &mut made);
                 made.clear();
