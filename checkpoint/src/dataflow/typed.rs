@@ -116,11 +116,19 @@ where
     /// Asks for the memory of keys with these hashes, for who will come to them soon.
     pub fn ask_for(&mut self, hashes: &[u64]) {
         let table = self.state.table();
-        // What is small is in the cache.
-        if table.len() as usize * size_of::<(K, M::Stored<V>)>() > CACHED_BYTES {
+        if is_out_of_cache(table) {
             table.ask_for(hashes.iter().copied());
         }
     }
+}
+
+/// Whether it is so large that asking for its memory ahead is worth it.
+fn is_out_of_cache<K, V, C>(table: &KeyedTable<K, V, C>) -> bool
+where
+    K: Eq + Hash,
+    C: Codec<K> + Codec<V>,
+{
+    table.len() as usize * size_of::<(K, V)>() > CACHED_BYTES
 }
 
 /// Many elements a key.
@@ -161,6 +169,22 @@ where
     #[inline]
     pub fn elements(&mut self) -> Elements<'_, K, E, V, M, C> {
         Elements::new(self.state.table(), &mut self.index, self.retention)
+    }
+
+    /// Asks for the memory of elements, each with the hash of its key, for who will come to them soon.
+    /// Up to as many are asked for at a time as `N` says; fewer than some tens overlap too little.
+    pub fn ask_for<const N: usize>(&mut self, elements: impl Iterator<Item = (u64, E)>) {
+        let table = self.state.table();
+        if !is_out_of_cache(table) {
+            return;
+        }
+        let key_groups = table.key_groups();
+        let (mut hashes, mut count) = ([0; N], 0);
+        for (place, (key_hash, element)) in hashes.iter_mut().zip(elements) {
+            *place = Element::<K, E>::hash_of(key_groups, key_hash, &element);
+            count += 1;
+        }
+        table.ask_for(hashes[..count].iter().copied());
     }
 }
 

@@ -133,7 +133,7 @@ impl<E> Part<E> {
     /// Asks for the memory where an entry of this hash is likely to be put, which says where from:
     /// the bucket that its hash names is free, or one that is next to it.
     #[inline]
-    fn ask_for_slot(&self, hash: u64) {
+    pub(super) fn ask_for_slot(&self, hash: u64) {
         let bucket = within_part(hash) as usize & (self.entries.num_buckets() - 1);
         let start = self.end.wrapping_sub((bucket + 1) * size_of::<E>());
         prefetch(std::ptr::without_provenance::<E>(start));

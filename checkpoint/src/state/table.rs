@@ -260,9 +260,13 @@ where
         // By its control byte alone: one time in a hundred it is another's.
         let bucket =
             table.find_bucket_index(within_part(place.hash), |_| true).unwrap_or(usize::MAX);
-        if let Some(entry) = table.get_bucket(bucket) {
-            prefetch(entry);
-            prefetch(&raw const part.changed[bucket / 64]);
+        match table.get_bucket(bucket) {
+            Some(entry) => {
+                prefetch(entry);
+                prefetch(&raw const part.changed[bucket / 64]);
+            }
+            // It may be about to be put in.
+            None => part.ask_for_slot(place.hash),
         }
         place.bucket = bucket as u32;
     }

@@ -83,7 +83,7 @@ pub(crate) fn process_by_hash<'scope, D: Data, R: 'static, W: Work<D, R> + 'stat
     flow: &Flow<'scope>,
     uid: &str,
     stream: StreamVec<'scope, Moment, D>,
-    hash: fn(&D) -> u64,
+    hash: impl Fn(&D) -> u64 + 'static,
     declare: impl FnOnce(&mut Declarations<'_, 'scope>) -> W,
 ) -> StreamVec<'scope, Moment, R> {
     let key_groups = flow.run().key_groups();

@@ -1,5 +1,6 @@
 //! Declaring the states of an operator, before it is built.
 
+use std::any::{Any, type_name};
 use std::cell::RefCell;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -19,7 +20,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Antichain;
 
-use super::lookahead::Ask;
+use super::lookahead::{Ask, AskOfRecords, CHUNK};
 use super::side_output::Flush;
 use super::{
     AggregatingState, ListState, Lookahead, MapState, OperatorList, ReducingState, SideOutput,
@@ -38,6 +39,13 @@ pub(crate) struct Declarations<'a, 'scope> {
     makes: Vec<Make>,
     sides: Vec<(usize, Box<dyn Flush>)>,
     asks: Vec<Ask>,
+    asks_of_records: Vec<AskOfSome>,
+}
+
+/// What asks for elements by records, of a type that is not known where it is declared.
+struct AskOfSome {
+    ask: Box<dyn Any>,
+    records: &'static str,
 }
 
 impl<'a, 'scope> Declarations<'a, 'scope> {
@@ -47,7 +55,15 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         uid: &'a str,
     ) -> Self {
         flow.checkpoints().own(uid);
-        Declarations { flow, builder, uid, makes: Vec::new(), sides: Vec::new(), asks: Vec::new() }
+        Declarations {
+            flow,
+            builder,
+            uid,
+            makes: Vec::new(),
+            sides: Vec::new(),
+            asks: Vec::new(),
+            asks_of_records: Vec::new(),
+        }
     }
 
     /// What makes the states, given the operator's capabilities, and the side outputs by port.
@@ -65,9 +81,22 @@ impl<'a, 'scope> Declarations<'a, 'scope> {
         (side, Stream::built(self.flow.clone(), stream))
     }
 
-    /// Those of the states so far that can be asked for ahead.
-    pub(crate) fn lookahead(&mut self) -> Lookahead {
-        Lookahead::new(std::mem::take(&mut self.asks))
+    /// Those of the states so far that can be asked for ahead, by an operator that is called with records
+    /// of these types.
+    pub(crate) fn lookahead<K: Key, V: 'static>(&mut self) -> Lookahead<K, V> {
+        let mut of_records = Vec::new();
+        for AskOfSome { ask, records } in std::mem::take(&mut self.asks_of_records) {
+            match ask.downcast::<AskOfRecords<K, V>>() {
+                Ok(ask) => of_records.push(*ask),
+                Err(_) => self.flow.refuse(format!(
+                    "operator {:?} is to look ahead by values of {records}, but is called with values of \
+                     {}: give `look_ahead` a closure that takes a reference to that",
+                    self.uid,
+                    type_name::<V>()
+                )),
+            }
+        }
+        Lookahead::new(std::mem::take(&mut self.asks), of_records)
     }
 
     pub(crate) fn key_groups(&self) -> KeyGroups {
@@ -354,6 +383,56 @@ impl<'d, 'scope, K: Key, M: Retention, C: SerdeCodec> States<'_, 'd, 'scope, K, 
         let (checkpoints, named) = (flow.checkpoints(), (*uid, name));
         let make = KeyedElements::declare(checkpoints, builder, named, kept);
         MapState(self.declarations.keep(make))
+    }
+
+    /// Says which element of `map` the function will come to with a value, if that is known before: its
+    /// memory is asked for some values ahead.
+    ///
+    /// A map of millions of elements costs a cache miss or two with each value; asked for ahead, those of
+    /// many values overlap. It is a hint: a function may come to other elements, at the old price.
+    /// States with one value a key need no such hint, for a value's key is known.
+    ///
+    /// The closure is called with a reference to what the function is called with, by value: the job's `run`
+    /// returns an error if its type is another.
+    ///
+    /// ```
+    /// # use highwater::prelude::*;
+    /// # use highwater::testing::{VecSource, collect_one};
+    /// // Who visits a page for the first time.
+    /// let firsts = collect_one(|flow| {
+    ///     let visits = [("/shop", 7u64), ("/shop", 8), ("/shop", 7)];
+    ///     let visits = visits.map(|(page, user)| (page.to_owned(), user));
+    ///     flow.source("visits", VecSource::new(visits)).keyed().process("firsts", |state| {
+    ///         let seen = state.map::<u64, ()>("seen");
+    ///         state.look_ahead(&seen, |user: &u64| Some(*user));
+    ///         move |ctx, user| {
+    ///             if seen.insert(ctx, user, ()).is_none() {
+    ///                 ctx.emit((ctx.key().clone(), user));
+    ///             }
+    ///         }
+    ///     })
+    /// });
+    /// assert_eq!(firsts, [("/shop".to_owned(), 7), ("/shop".to_owned(), 8)]);
+    /// ```
+    pub fn look_ahead<T, E, V, N, D>(
+        &mut self,
+        map: &MapState<K, E, V, N, D>,
+        element_of: impl Fn(&T) -> Option<E> + 'static,
+    ) where
+        T: 'static,
+        E: Data + Hash + Ord + Clone,
+        V: Data,
+        N: Retention,
+        D: SerdeCodec,
+    {
+        let map = map.clone();
+        let ask: AskOfRecords<K, T> = Box::new(move |ahead, hashes| {
+            let elements = hashes.iter().zip(ahead);
+            let elements = elements.filter_map(|(hash, (_, of))| Some((*hash, element_of(of)?)));
+            map.0.with(|state| state.ask_for::<CHUNK>(elements));
+        });
+        let ask = AskOfSome { ask: Box::new(ask), records: type_name::<T>() };
+        self.declarations.asks_of_records.push(ask);
     }
 
     /// The values that are added, combined two at a time; the first stands as it is.

@@ -68,12 +68,13 @@ impl<K, T> std::fmt::Debug for TimedStates<'_, '_, '_, K, T> {
 }
 
 /// Declares what `setup` does, and makes its function an operator's work.
-pub(crate) fn timed_work<'scope, K, T, P>(
+pub(crate) fn timed_work<'scope, K, V, T, P>(
     declarations: &mut Declarations<'_, 'scope>,
     setup: impl FnOnce(&mut TimedStates<'_, '_, 'scope, K, T>) -> P,
-) -> TimedWork<P, K, T>
+) -> TimedWork<P, K, V, T>
 where
     K: Key,
+    V: 'static,
     T: Data + Hash + Eq + Clone,
 {
     let states = States::new(declarations);
@@ -85,9 +86,9 @@ where
 }
 
 /// A function with timers.
-pub(crate) struct TimedWork<P, K, T> {
+pub(crate) struct TimedWork<P, K, V, T> {
     process: P,
-    lookahead: Lookahead,
+    lookahead: Lookahead<K, V>,
     timers: Option<Kept<K, T>>,
     alarms: Option<Kept<K, T>>,
     acted_on: Option<EventTime>,
@@ -95,7 +96,7 @@ pub(crate) struct TimedWork<P, K, T> {
     left_at_end: Option<u64>,
 }
 
-impl<K, V, T, R, P> Work<(K, V), R> for TimedWork<P, K, T>
+impl<K, V, T, R, P> Work<(K, V), R> for TimedWork<P, K, V, T>
 where
     K: Key,
     T: Data + Hash + Eq + Clone,

@@ -124,17 +124,18 @@ impl<'scope, K: Key, V: Data> KeyedStream<'scope, K, V> {
     }
 }
 
+#[inline]
 fn hash_of<K: Key, V>((key, _): &(K, V)) -> u64 {
     stable_hash(key)
 }
 
 /// A function that is called with records alone.
-struct Untimed<P> {
+struct Untimed<P, K, V> {
     process: P,
-    lookahead: Lookahead,
+    lookahead: Lookahead<K, V>,
 }
 
-impl<K: Key, V, R, P: FnMut(&Context<'_, K, R>, V)> Work<(K, V), R> for Untimed<P> {
+impl<K: Key, V, R, P: FnMut(&Context<'_, K, R>, V)> Work<(K, V), R> for Untimed<P, K, V> {
     fn batch(&mut self, now: &Now<'_, R>, batch: &mut Vec<(K, V)>) {
         let Untimed { process, lookahead } = self;
         lookahead.each(batch, stable_hash, |key, hash, value| {

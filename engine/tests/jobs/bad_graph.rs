@@ -49,6 +49,26 @@ fn assert_says(text: &str, parts: &[&str]) {
 }
 
 #[test]
+fn looking_ahead_by_values_of_another_type_is_refused() {
+    let outcome = Job::new("words").quiet().run(|flow| {
+        let words = flow.source("words", words()).key_by(Clone::clone);
+        let seen = words.process("seen", |state| {
+            let seen = state.map::<u64, ()>("seen");
+            state.look_ahead(&seen, |length: &u64| Some(*length));
+            move |ctx, word: String| {
+                if seen.insert(ctx, word.len() as u64, ()).is_none() {
+                    ctx.emit(word);
+                }
+            }
+        });
+        seen.for_each(drop);
+    });
+    let (kind, text) = refusal(outcome);
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert_says(&text, &["operator \"seen\"", "values of u64", "values of alloc::string::String"]);
+}
+
+#[test]
 fn regression_two_operators_with_one_uid_are_refused_without_a_panic() {
     for workers in [1, 3] {
         let outcome = Job::new("words").quiet().workers(workers).run(|flow| {

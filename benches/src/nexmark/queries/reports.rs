@@ -124,6 +124,9 @@ fn new_ones<'s, K: highwater::Key>(
     })
 }
 
+/// What q16 looks at of a bid: minute, level of the price, bidder, auction.
+type OfBid = (u64, usize, u64, u64);
+
 /// Channel statistics report of each channel and day: the last minute of a bid, bids, bidders,
 /// auctions; said with each bid.
 ///
@@ -140,6 +143,8 @@ pub(crate) fn q16(events: Stream<'_, Event>) -> Stream<'_, ((Text, u64), (u64, S
             let report = state.value::<(u64, Statistics)>("report");
             let bidders = state.map::<u64, u8>("bidders");
             let auctions = state.map::<u64, u8>("auctions");
+            state.look_ahead(&bidders, |(_, _, bidder, _): &OfBid| Some(*bidder));
+            state.look_ahead(&auctions, |(_, _, _, auction): &OfBid| Some(*auction));
             move |ctx, (minute, level, bidder, auction)| {
                 let bidder = bidders.update(ctx, bidder, |seen| seen_first(seen, level));
                 let auction = auctions.update(ctx, auction, |seen| seen_first(seen, level));
