@@ -689,6 +689,41 @@ fn sliding_count_windows_are_of_the_last_records_in_their_order() {
     }
 }
 
+/// A window fires over several turns of the operator if it has many keys. What comes late meanwhile, for
+/// windows that nobody had a record in, is said as well.
+#[test]
+fn regression_windows_of_late_records_are_said_while_a_later_window_fires() {
+    const KEYS: u64 = 12_000;
+    // So large that the source has turns of its own between those of the operator.
+    let padded = |record: (u64, i64, u64)| (record, [0u64; 29]);
+    let in_time = (0..KEYS).map(|key| (key, 95, key));
+    // More than the source says at once: the watermark comes after that.
+    let later = (0..2048).map(|n| (KEYS, 250, n));
+    let late = (0..KEYS).map(|key| (key, 52, KEYS + key));
+    let records = in_time.chain(later).chain(late).map(padded);
+    let time = |((_, at, _), _): &((u64, i64, u64), [u64; 29])| EventTime(*at);
+    // From before the late ones to behind those in time at once.
+    let by_time = Watermarks::bounded(ms(100), time);
+    let source = VecSource::new(records.collect::<Vec<_>>()).with_watermarks(by_time);
+    let sink = CollectSink::<Row>::new();
+    let collected = sink.clone();
+    let summary = job(1).execute(move |flow| {
+        let records = flow.source("records", source.clone()).map(|(record, _)| record);
+        let windows = records.key_by(|record| record.0).window(Sliding::of(ms(10), ms(5)), at);
+        windows.allowed_lateness(ms(200)).aggregate("windows", Numbers).sink("rows", sink.clone());
+    });
+    summary.unwrap();
+    let mut last = BTreeMap::new();
+    for row in collected.records() {
+        last.insert((row.key, row.window.end.0), row.value);
+    }
+    for key in 0..KEYS {
+        for (end, number) in [(55, KEYS + key), (60, KEYS + key), (100, key), (105, key)] {
+            assert_eq!(last.get(&(key, end)), Some(&vec![number]), "key {key}, window to {end}");
+        }
+    }
+}
+
 #[test]
 fn times_at_the_ends_of_time_are_in_windows_like_others() {
     let records = vec![vec![(1, i64::MIN, 0), (1, -1, 1), (1, 0, 2), (1, i64::MAX, 3)]];

@@ -99,6 +99,11 @@ impl<K: 'static, V: 'static, T: Fn(&V) -> EventTime> Gate<K, V, T> {
         now.max(self.floors.of(|| self.key_groups.of_hash(hash)))
     }
 
+    /// Up to where windows of all keys have fired.
+    pub(super) fn floor(&self) -> i64 {
+        self.floors.least()
+    }
+
     /// Whether a window that ends at `end` is forgotten when time has come to `now`.
     #[inline]
     pub(super) fn is_over(&self, end: i64, now: i64) -> bool {

@@ -1,24 +1,30 @@
 //! Overlapping windows whose contents merge: a record updates one slice, whatever the overlap.
 //!
 //! ```text
-//!   (key, end of slice) -> accumulator       the state
-//!   key -> its slices, next window, Running  in memory; found out again from the state
+//!   (key, end of slice) -> accumulator     the state
+//!   end of slice -> keys that have it      in memory; found out again from the state
+//!   key -> its slices, and what those that have ended have come to
 //! ```
+//!
+//! When a window ends, the slices that have ended with it are read, of all their keys; it fires for each
+//! key that has a slice in it; and slices that no window needs any more are forgotten. So the keys of a
+//! window are gone through in a row, and none is looked up to be told that it has nothing to say.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash};
 
 use highwater_checkpoint::dataflow::KeyedState;
-use highwater_checkpoint::state::typed::{Element, TimerQueue};
+use highwater_checkpoint::state::typed::Element;
 use highwater_checkpoint::state::{
     Bincode, KeyGroups, KeyedTable, Place, StableHasher, stable_hash,
 };
 use highwater_checkpoint::{EventTime, Moment};
 
+use super::DUE_AHEAD;
 use super::fold::Merge;
 use super::gate::Gate;
-use super::grid::{Grid, Slice, clamp};
+use super::grid::{Grid, SPAN_MAX, Slice, TIME_MAX, clamp};
 use super::running::Running;
 use crate::operators::ahead::in_chunks;
 use crate::operators::{Due, Now, TIMERS_AT_ONCE, Work};
@@ -29,8 +35,16 @@ use crate::window::{Window, Windowed};
 type Table<K, A> = KeyedTable<Element<K, i64>, A, Bincode>;
 type Slices<K, A> = Slot<KeyedState<Moment, Element<K, i64>, A, Bincode>>;
 
-/// No window.
-const NEVER: i64 = i64::MAX;
+/// So many slices of a key in a window are merged anew for each window; of more it is kept what they have
+/// come to, which takes about three merges a window and memory of its own.
+const FEW: usize = 6;
+
+/// Slices of a key that are looked at one by one from the last, before they are searched by halves: few are
+/// later than what is asked for, and a search comes by memory that was used long ago.
+const NEAR: usize = 4;
+
+/// The place of a key that is not active.
+const NOWHERE: u32 = u32::MAX;
 
 /// See the module.
 pub(super) struct Sliced<K: Key, V, F: Merge<K, V>, T> {
@@ -39,8 +53,33 @@ pub(super) struct Sliced<K: Key, V, F: Merge<K, V>, T> {
     fold: F,
     gate: Gate<K, V, T>,
     keys: Keys<K, F::Kept>,
-    /// Keys by their numbers.
-    queue: TimerQueue,
+    /// The numbers of the keys that have each slice.
+    rows: BTreeMap<i64, Vec<u32>>,
+    /// Windows up to here have fired, what was over then is forgotten, and a key with a slice up to here that
+    /// may be in a window to come is active.
+    done: i64,
+    doing: Option<Doing>,
+}
+
+/// What is being done, and how far that has come.
+#[derive(Clone, Copy)]
+struct Doing {
+    /// The next window that a key had a slice in when this began, or where the watermark is if that does
+    /// not end before: windows before it are passed over.
+    until: i64,
+    is_window: bool,
+    step: Step,
+    /// The keys of a row, or of those that are active, for which the step is done. If a late record makes a
+    /// row before that which is half read, its key is active, and the other row is read once more.
+    count: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Of the slices that have ended; those up to here are read.
+    Read(i64),
+    Fire,
+    Forget,
 }
 
 /// The keys that have slices, by numbers that are given again.
@@ -48,21 +87,20 @@ struct Keys<K, A> {
     numbers: HashMap<K, u32, BuildHasherDefault<StableHasher>>,
     tracked: Vec<Option<Tracked<K, A>>>,
     free: Vec<u32>,
+    /// Those that have a slice which has ended, and is perhaps in the next window.
+    active: Vec<u32>,
 }
 
 /// A key that has slices.
 struct Tracked<K, A> {
     key: K,
     hash: u64,
-    /// In order, by their ends.
-    slices: VecDeque<i64>,
-    /// The last window with the first of them in it; or [`NEVER`].
-    last: i64,
-    /// The next window with one of them in it that has not fired; or [`NEVER`].
-    next: i64,
-    /// When it is queued: what is in the queue for another time is void.
-    queued: i64,
-    running: Running<A>,
+    /// By their ends, in order; with what they have come to, if that was read and has not changed since.
+    slices: VecDeque<(i64, Option<A>)>,
+    /// Where it is among those that are active; or [`NOWHERE`].
+    place: u32,
+    /// Once there are more slices than a [`FEW`] in a window.
+    running: Option<Box<Running<A>>>,
 }
 
 impl<K: Key, A> Keys<K, A> {
@@ -70,9 +108,8 @@ impl<K: Key, A> Keys<K, A> {
         if let Some(number) = self.numbers.get(key) {
             return *number;
         }
-        let (slices, running) = (VecDeque::new(), Running::default());
-        let (last, next, queued) = (NEVER, NEVER, NEVER);
-        let tracked = Tracked { key: key.clone(), hash, slices, last, next, queued, running };
+        let (slices, place, running) = (VecDeque::new(), NOWHERE, None);
+        let tracked = Tracked { key: key.clone(), hash, slices, place, running };
         let number = self.free.pop().unwrap_or(self.tracked.len() as u32);
         match self.tracked.get_mut(number as usize) {
             Some(free) => *free = Some(tracked),
@@ -82,11 +119,31 @@ impl<K: Key, A> Keys<K, A> {
         number
     }
 
-    fn get(&mut self, number: u32) -> Option<&mut Tracked<K, A>> {
-        self.tracked.get_mut(number as usize)?.as_mut()
+    fn get(&mut self, number: u32) -> &mut Tracked<K, A> {
+        self.tracked[number as usize].as_mut().expect("a key is forgotten after its last slice")
+    }
+
+    fn activate(&mut self, number: u32) {
+        let place = self.active.len() as u32;
+        let tracked = self.get(number);
+        if tracked.place == NOWHERE {
+            tracked.place = place;
+            self.active.push(number);
+        }
+    }
+
+    fn deactivate(&mut self, number: u32) {
+        let place = std::mem::replace(&mut self.get(number).place, NOWHERE);
+        if place != NOWHERE {
+            self.active.swap_remove(place as usize);
+            if let Some(moved) = self.active.get(place as usize).copied() {
+                self.get(moved).place = place;
+            }
+        }
     }
 
     fn forget(&mut self, number: u32) {
+        self.deactivate(number);
         if let Some(tracked) = self.tracked[number as usize].take() {
             self.numbers.remove(&tracked.key);
             self.free.push(number);
@@ -95,43 +152,59 @@ impl<K: Key, A> Keys<K, A> {
 }
 
 impl<K: Key, A: Data> Keys<K, A> {
-    /// Asks for the slices that those keys will read and remove when they are looked at.
-    fn ask_for(&self, table: &Table<K, A>, next: &[(u64, u64)]) {
-        let mut hashes = Vec::with_capacity(2 * next.len());
-        for (_, number) in next {
-            let Some(Some(tracked)) = self.tracked.get(*number as usize) else { continue };
-            let (first, last) = (tracked.slices.front(), tracked.next);
-            // A window that is followed by others ends with a slice of its own, if there are records.
-            hashes.extend(
-                first.into_iter().chain([&last]).map(|of| tracked.hash_of(table.key_groups(), *of)),
-            );
-        }
-        table.ask_for(hashes.iter().copied());
+    /// Asks for a slice of each of those keys.
+    fn ask_for(&self, table: &Table<K, A>, numbers: &[u32], slice: i64) {
+        let key_groups = table.key_groups();
+        let tracked = numbers.iter().filter_map(|number| self.tracked[*number as usize].as_ref());
+        table.ask_for(tracked.map(|tracked| tracked.hash_of(key_groups, slice)));
     }
 }
 
-impl<K, A> Tracked<K, A> {
-    /// The first window from `window` on with a slice in it.
-    fn from(&self, grid: &Grid, window: i64) -> i64 {
-        let start = grid.start(window);
-        let first = match self.slices.front() {
-            Some(first) if *first > start => Some(first),
-            _ => self.slices.get(self.slices.partition_point(|slice| *slice <= start)),
-        };
-        match first {
-            Some(slice) if *slice <= window => window,
-            Some(slice) => grid.first_of(*slice),
-            None => NEVER,
+impl<K, A: Clone> Tracked<K, A> {
+    /// Notes that a slice is new.
+    fn add(&mut self, slice: i64) {
+        self.slices.insert(self.until(slice), (slice, None));
+        self.changed(slice);
+    }
+
+    /// Notes that a slice has changed that may have been read.
+    fn changed(&mut self, slice: i64) {
+        if let Some(running) = &mut self.running {
+            running.changed(slice);
+        }
+        if let Some(read) = self.place_of(slice).and_then(|at| self.slices.get_mut(at)) {
+            read.1 = None;
         }
     }
 
-    /// When the next thing is to be done.
-    fn wakes(&self, lateness: i64) -> i64 {
-        self.next.min(self.last.saturating_add(lateness))
+    fn remove(&mut self, slice: i64) {
+        if let Some(at) = self.place_of(slice) {
+            self.slices.remove(at);
+        }
     }
 
-    fn note_first(&mut self, grid: &Grid) {
-        self.last = self.slices.front().map_or(NEVER, |slice| grid.last_of(*slice));
+    /// How many slices end at `end` or before.
+    fn until(&self, end: i64) -> usize {
+        let last = self.slices.iter().rev().take(NEAR);
+        let later = last.take_while(|(slice, _)| *slice > end).count();
+        if later < NEAR {
+            return self.slices.len() - later;
+        }
+        self.slices.partition_point(|(slice, _)| *slice <= end)
+    }
+
+    fn place_of(&self, slice: i64) -> Option<usize> {
+        let at = self.until(slice).checked_sub(1)?;
+        (self.slices[at].0 == slice).then_some(at)
+    }
+
+    /// Which slices are in the window with these bounds.
+    fn within(&self, (start, end): (i64, i64)) -> std::ops::Range<usize> {
+        let from = match self.slices.front() {
+            Some((first, _)) if *first > start => 0,
+            _ => self.slices.partition_point(|(slice, _)| *slice <= start),
+        };
+        from..self.until(end).max(from)
     }
 }
 
@@ -164,9 +237,10 @@ where
         fold: F,
         gate: Gate<K, V, T>,
     ) -> Self {
-        let (numbers, tracked, free) = <_>::default();
-        let keys = Keys { numbers, tracked, free };
-        Sliced { slices, grid, fold, gate, keys, queue: TimerQueue::default() }
+        let (numbers, tracked, free, active) = <_>::default();
+        let keys = Keys { numbers, tracked, free, active };
+        let (rows, done, doing) = (BTreeMap::new(), i64::MIN, None);
+        Sliced { slices, grid, fold, gate, keys, rows, done, doing }
     }
 
     fn put(
@@ -179,131 +253,246 @@ where
         let Ahead { hash, place, slice, now, .. } = ahead;
         let element = slice.end;
         let (fold, keys, is_new) = (&self.fold, &mut self.keys, Cell::new(false));
-        // A slice that is there, and that no window has fired with, is known and merged nowhere.
-        let has_fired = slice.first <= now;
+        // A slice that is there, and that has not ended, is known and read nowhere.
+        let has_ended = slice.end <= now;
         let new = || {
             is_new.set(true);
             fold.init()
         };
         let number = table.update_at(place, Element { key, element }, new, |there, kept| {
             fold.add(kept, value);
-            (is_new.get() || has_fired).then(|| keys.of(&there.key, hash))
+            (is_new.get() || has_ended).then(|| keys.of(&there.key, hash))
         });
-        if let Some(number) = number {
-            self.track(table, number, (slice, is_new.get()), now, made);
+        let Some(number) = number else { return };
+        let tracked = self.keys.get(number);
+        if is_new.get() {
+            tracked.add(slice.end);
+            self.rows.entry(slice.end).or_default().push(number);
+        } else {
+            tracked.changed(slice.end);
+        }
+        if has_ended {
+            self.changed_late(table, number, slice, now, made);
         }
     }
 
-    /// Notes that a slice of a key is new, or has changed after a window with it has fired; says the
-    /// windows again that have.
-    fn track(
+    /// A slice of a key that has ended is new, or has changed: says the windows that have fired, or have been
+    /// passed over.
+    fn changed_late(
         &mut self,
         table: &Table<K, F::Kept>,
         number: u32,
-        (slice, is_new): (Slice, bool),
+        slice: Slice,
         now: i64,
         made: &mut Vec<Windowed<K, F::Said>>,
     ) {
-        let Sliced { grid, fold, gate, keys, queue, .. } = self;
-        let Some(tracked) = keys.get(number) else { return };
-        let Slice { end, first, last, .. } = slice;
-        if is_new {
-            // From the back: few are later, and a search by halves comes by memory that was used long ago.
-            let later = tracked.slices.iter().rev().take_while(|there| **there > end).count();
-            tracked.slices.insert(tracked.slices.len() - later, end);
-            tracked.last = tracked.last.min(last);
+        if slice.end <= self.doing.map_or(self.done, |doing| doing.until) {
+            self.keys.activate(number);
         }
-        tracked.running.changed(end);
-        let will_fire = tracked.next;
-        let next = if first > now { first } else { grid.next(clamp(now)) };
-        if next <= last {
-            tracked.next = tracked.next.min(next);
-        }
-        let wakes = tracked.wakes(gate.lateness);
-        if wakes < tracked.queued {
-            tracked.queued = queue.push(wakes, u64::from(number));
-        }
-        if first > now {
+        let Sliced { grid, fold, gate, keys, done, doing, .. } = self;
+        let tracked = keys.get(number);
+        let fired = match doing {
+            None => *done,
+            Some(Doing { until, is_window: true, step: Step::Read(_), .. }) => *until - 1,
+            Some(Doing { until, is_window: true, step: Step::Fire, count, .. })
+                if tracked.place as usize >= *count =>
+            {
+                *until - 1
+            }
+            Some(Doing { until, .. }) => *until,
+        };
+        // Or before a restart.
+        let fired = gate.now_of(fired, tracked.hash).min(slice.last);
+        if slice.first > fired {
             return;
         }
-        let mut window = first.max(grid.next(clamp(now.saturating_sub(gate.lateness))));
-        // The others are still to fire.
-        while window <= now.min(last) && window < will_fire {
+        let mut window = slice.first.max(grid.next(clamp(now.saturating_sub(gate.lateness))));
+        while window <= fired {
             let merged = tracked.merged(table, (grid.start(window), window), fold);
             made.extend(merged.map(|kept| tracked.windowed(grid, window, fold, &kept)));
             window = grid.following(window);
         }
     }
 
+    /// The next window that a key has a slice in.
+    fn next_window(&self) -> Option<i64> {
+        if !self.keys.active.is_empty() {
+            // No window ends later.
+            let after = self.done.clamp(-TIME_MAX, TIME_MAX + SPAN_MAX);
+            return Some(self.grid.next(after)).filter(|window| *window > self.done);
+        }
+        let next = self.rows.range(self.done.saturating_add(1)..).next();
+        next.map(|(slice, _)| self.grid.first_of(*slice))
+    }
+
     /// Does some of what is due at `until`; returns whether there is more of it.
     fn advance(&mut self, until: i64, made: &mut Vec<Windowed<K, F::Said>>) -> bool {
         let slices = self.slices.clone();
         slices.with(|state| {
-            let table = state.table();
-            for _ in 0..TIMERS_AT_ONCE {
-                let keys = &self.keys;
-                let popped = self.queue.pop(until, |next| keys.ask_for(table, next));
-                let Some((at, number)) = popped else { return false };
-                self.look_at(table, at, number as u32, until, made);
+            let (table, mut budget) = (state.table(), TIMERS_AT_ONCE);
+            while self.done < until {
+                let mut doing = self.doing.take().unwrap_or_else(|| {
+                    let window = self.next_window().filter(|window| *window <= until);
+                    let (is_window, until) = (window.is_some(), window.unwrap_or(until));
+                    Doing { until, is_window, step: Step::Read(self.done), count: 0 }
+                });
+                let is_done = match doing.step {
+                    Step::Read(_) => self.read(table, &mut doing, &mut budget),
+                    Step::Fire => self.fire(table, &mut doing, &mut budget, made),
+                    Step::Forget => self.forget(table, &mut doing, &mut budget),
+                };
+                let step = match doing.step {
+                    Step::Forget if is_done => {
+                        self.done = doing.until;
+                        continue;
+                    }
+                    step if !is_done => step,
+                    Step::Read(_) if doing.is_window => Step::Fire,
+                    _ => Step::Forget,
+                };
+                let count = if is_done { 0 } else { doing.count };
+                self.doing = Some(Doing { step, count, ..doing });
+                if !is_done {
+                    return true;
+                }
             }
-            self.queue.first().is_some_and(|next| next <= until)
+            false
         })
     }
 
-    /// Does what is due for a key that was queued at `at`.
-    fn look_at(
+    /// Reads the slices that have ended, and notes their keys; returns whether that is all.
+    fn read(&mut self, table: &Table<K, F::Kept>, doing: &mut Doing, budget: &mut usize) -> bool {
+        let Step::Read(read) = &mut doing.step else { return true };
+        while *read < doing.until
+            && let Some((slice, row)) = self.rows.range(*read + 1..=doing.until).next()
+        {
+            while let Some(rest) = row.get(doing.count..).filter(|rest| !rest.is_empty()) {
+                if *budget == 0 {
+                    return false;
+                }
+                let chunk = &rest[..rest.len().min(DUE_AHEAD).min(*budget)];
+                (*budget, doing.count) = (*budget - chunk.len(), doing.count + chunk.len());
+                if self.fold.is_small() {
+                    self.keys.ask_for(table, chunk, *slice);
+                }
+                for number in chunk {
+                    self.keys.activate(*number);
+                    self.keys.get(*number).read::<V, F>(table, *slice, &self.fold);
+                }
+            }
+            (*read, doing.count) = (*slice, 0);
+        }
+        true
+    }
+
+    /// Says what a window has come to, for each key that has a slice in it; returns whether that is all.
+    fn fire(
+        &mut self,
+        table: &Table<K, F::Kept>,
+        doing: &mut Doing,
+        budget: &mut usize,
+        made: &mut Vec<Windowed<K, F::Said>>,
+    ) -> bool {
+        let Sliced { grid, fold, gate, keys, .. } = self;
+        let window = doing.until;
+        let bounds = (grid.start(window), window);
+        while let Some(number) = keys.active.get(doing.count).copied() {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            let tracked = keys.get(number);
+            let within = tracked.within(bounds);
+            if within.is_empty() {
+                // Another one comes to its place.
+                keys.deactivate(number);
+                continue;
+            }
+            doing.count += 1;
+            // Not if it had fired before a restart.
+            if gate.now_of(i64::MIN, tracked.hash) < window {
+                let kept = tracked.fire(table, within, bounds, fold);
+                made.extend(kept.map(|kept| tracked.windowed(grid, window, fold, &kept)));
+            }
+        }
+        true
+    }
+
+    /// Removes slices that no window needs any more; returns whether that is all.
+    fn forget(
         &mut self,
         table: &mut Table<K, F::Kept>,
-        at: i64,
-        number: u32,
-        until: i64,
-        made: &mut Vec<Windowed<K, F::Said>>,
-    ) {
-        let Sliced { grid, fold, gate, keys, queue, .. } = self;
-        // It was queued again, for an earlier time, or is gone.
-        let Some(tracked) = keys.get(number).filter(|tracked| tracked.queued == at) else { return };
-        let has_fired = tracked.next <= at;
-        let mut next = tracked.next;
-        if has_fired {
-            let window = tracked.next;
-            let kept = tracked.fire(table, (grid.start(window), window), fold);
-            made.extend(kept.map(|kept| tracked.windowed(grid, window, fold, &kept)));
-            next = grid.following(window);
+        doing: &mut Doing,
+        budget: &mut usize,
+    ) -> bool {
+        while let Some(mut row) = self.rows.first_entry()
+            && self.gate.is_over(self.grid.last_of(*row.key()), doing.until)
+        {
+            let (slice, numbers) = (*row.key(), row.get_mut());
+            while !numbers.is_empty() {
+                if *budget == 0 {
+                    return false;
+                }
+                let from = numbers.len().saturating_sub(DUE_AHEAD.min(*budget));
+                *budget -= numbers.len() - from;
+                self.keys.ask_for(table, &numbers[from..], slice);
+                for number in numbers.drain(from..) {
+                    let tracked = self.keys.get(number);
+                    tracked.remove(slice);
+                    let hash = tracked.hash_of(table.key_groups(), slice);
+                    table.remove(hash, Element { key: tracked.key.clone(), element: slice });
+                    if tracked.slices.is_empty() {
+                        self.keys.forget(number);
+                    }
+                }
+            }
+            row.remove();
         }
-        while tracked.last < next && gate.is_over(tracked.last, until) {
-            let Some(slice) = tracked.slices.pop_front() else { break };
-            let hash = tracked.hash_of(table.key_groups(), slice);
-            table.remove(hash, Element { key: tracked.key.clone(), element: slice });
-            tracked.note_first(grid);
-        }
-        if has_fired {
-            tracked.next = tracked.from(grid, next);
-        }
-        if tracked.slices.is_empty() {
-            keys.forget(number);
-        } else {
-            tracked.queued = queue.push(tracked.wakes(gate.lateness), u64::from(number));
-        }
+        true
     }
 }
 
 impl<K: Key, A: Data + Clone> Tracked<K, A> {
+    /// What a slice has come to.
     fn slice(&self, table: &Table<K, A>, slice: i64) -> Option<A> {
         let hash = self.hash_of(table.key_groups(), slice);
         let is_it = |there: &Element<K, i64>| there.element == slice && there.key == self.key;
         table.find(hash, is_it).cloned()
     }
 
+    /// As that, of what was read if it was.
+    fn value(&self, table: &Table<K, A>, (slice, read): &(i64, Option<A>)) -> Option<A> {
+        read.clone().or_else(|| self.slice(table, *slice))
+    }
+
+    /// Keeps what a slice has come to, if windows will be merged of that.
+    fn read<V, F: Merge<K, V, Kept = A>>(&mut self, table: &Table<K, A>, slice: i64, fold: &F) {
+        if !fold.is_small() {
+            return;
+        }
+        let value = self.slice(table, slice);
+        if let Some(read) = self.place_of(slice).and_then(|at| self.slices.get_mut(at)) {
+            read.1 = value;
+        }
+    }
+
     /// The merge of the slices of a window, all of them.
     fn merged<V, F: Merge<K, V, Kept = A>>(
         &self,
         table: &Table<K, A>,
-        (start, end): (i64, i64),
+        bounds: (i64, i64),
         fold: &F,
     ) -> Option<A> {
-        let from = self.slices.partition_point(|slice| *slice <= start);
-        let slices = self.slices.range(from..).take_while(|slice| **slice <= end);
-        let values = slices.filter_map(|slice| self.slice(table, *slice));
+        self.merged_within(table, self.within(bounds), fold)
+    }
+
+    fn merged_within<V, F: Merge<K, V, Kept = A>>(
+        &self,
+        table: &Table<K, A>,
+        within: std::ops::Range<usize>,
+        fold: &F,
+    ) -> Option<A> {
+        let values = self.slices.range(within).filter_map(|slice| self.value(table, slice));
         values.reduce(|mut merged, later| {
             fold.merge(&mut merged, later);
             merged
@@ -314,17 +503,24 @@ impl<K: Key, A: Data + Clone> Tracked<K, A> {
     fn fire<V, F: Merge<K, V, Kept = A>>(
         &mut self,
         table: &Table<K, A>,
+        within: std::ops::Range<usize>,
         bounds: (i64, i64),
         fold: &F,
     ) -> Option<A> {
-        if !fold.is_small() {
-            return self.merged(table, bounds, fold);
+        // What was read of slices before is of no use any more.
+        for (_, read) in self.slices.range_mut(..within.start).rev() {
+            if read.take().is_none() {
+                break;
+            }
         }
-        let mut running = std::mem::take(&mut self.running);
-        let slices = self.slices.iter().copied();
-        let value = |slice| self.slice(table, slice);
+        if !fold.is_small() || within.len() <= FEW && self.running.is_none() {
+            return self.merged_within(table, within, fold);
+        }
+        let mut running = self.running.take().unwrap_or_default();
+        let slices = self.slices.iter().map(|(slice, _)| *slice);
+        let value = |slice| self.value(table, &self.slices[self.place_of(slice)?]);
         let kept = running.window(bounds, slices, value, |kept, later| fold.merge(kept, later));
-        self.running = running;
+        self.running = Some(running);
         kept
     }
 
@@ -351,21 +547,19 @@ where
         let slices = self.slices.clone();
         slices.with(|state| {
             let table = state.table();
-            let Sliced { grid, gate, keys, queue, .. } = self;
+            let Sliced { gate, keys, rows, done, .. } = self;
             gate.start(table.owned_groups());
+            *done = gate.floor();
             for (element, _) in table.iter() {
                 let number = keys.of(&element.key, stable_hash(&element.key));
-                keys.get(number)
-                    .expect("it was tracked just now")
-                    .slices
-                    .push_back(element.element);
+                keys.get(number).slices.push_back((element.element, None));
+                rows.entry(element.element).or_default().push(number);
+                if element.element <= *done {
+                    keys.activate(number);
+                }
             }
-            for (number, tracked) in keys.tracked.iter_mut().flatten().enumerate() {
-                tracked.slices.make_contiguous().sort_unstable();
-                let now = clamp(gate.now_of(i64::MIN, tracked.hash));
-                tracked.next = tracked.from(grid, grid.next(now));
-                tracked.note_first(grid);
-                tracked.queued = queue.push(tracked.wakes(gate.lateness), number as u64);
+            for tracked in keys.tracked.iter_mut().flatten() {
+                tracked.slices.make_contiguous().sort_unstable_by_key(|(slice, _)| *slice);
             }
         });
     }
@@ -433,6 +627,11 @@ where
             return Some(now.now_ms);
         }
         self.gate.acted(until);
-        self.queue.first().map(|at| u64::try_from(at).unwrap_or(0))
+        let over = self
+            .rows
+            .first_key_value()
+            .map(|(slice, _)| self.grid.last_of(*slice).saturating_add(self.gate.lateness));
+        let next = [self.next_window(), over].into_iter().flatten().min();
+        next.map(|at| u64::try_from(at).unwrap_or(0))
     }
 }
