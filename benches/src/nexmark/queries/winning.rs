@@ -1,5 +1,7 @@
 //! q4, q6, q9: who wins an auction, and at what price.
 
+use std::collections::BTreeMap;
+
 use highwater::prelude::*;
 use highwater::state::Event as Arrived;
 use highwater::stream::{Data, Either};
@@ -184,27 +186,49 @@ pub(crate) fn q6(events: Stream<'_, Event>) -> Stream<'_, (u64, u64)> {
         .map(|((seller, expires, id), price, ())| (seller, (expires, id, price)))
         .keyed()
         .process_timed("last-prices", |state| {
-            // Those that are over may come in another order than they were over.
-            let sold = state.map::<(EventTime, u64), u64>("sold");
-            let last = state.value::<Vec<u64>>("last");
+            let sales = state.value::<Sales>("sales");
             let in_order = state.event_timers();
             move |ctx, event| match event {
                 Arrived::Record((expires, id, price)) => {
-                    sold.insert(ctx, (expires, id), price);
-                    in_order.set(ctx, expires, EventTime(expires.0 + 1));
+                    let is_first = sales.update(ctx, |sales| {
+                        sales.coming.insert((expires, id), price);
+                        sales
+                            .coming
+                            .first_key_value()
+                            .is_some_and(|(first, _)| *first == (expires, id))
+                    });
+                    if is_first {
+                        in_order.set(ctx, (), EventTime(expires.0 + 1));
+                    }
                 }
-                Arrived::Timer { tag: expires, .. } => {
-                    while let Some(((at, id), price)) = sold.pop_first(ctx) {
-                        if at > expires {
-                            sold.insert(ctx, (at, id), price);
-                            break;
+                Arrived::Timer { at: due, .. } => {
+                    let next = sales.update(ctx, |sales| {
+                        while let Some(sale) = sales.coming.first_entry() {
+                            let (expires, _) = *sale.key();
+                            if expires >= due {
+                                return Some(expires);
+                            }
+                            let price = sale.remove();
+                            ctx.emit((*ctx.key(), mean_of_last(&mut sales.last, price)));
                         }
-                        ctx.emit((*ctx.key(), last.update(ctx, |last| mean_of_last(last, price))));
+                        None
+                    });
+                    if let Some(expires) = next {
+                        in_order.set(ctx, (), EventTime(expires.0 + 1));
                     }
                 }
                 Arrived::Alarm { .. } => {}
             }
         })
+}
+
+/// What a seller has sold.
+#[derive(Default, Serialize, Deserialize)]
+struct Sales {
+    /// Those that are over may come in another order than they were over: prices by expiry and auction.
+    coming: BTreeMap<(EventTime, u64), u64>,
+    /// The last prices before those.
+    last: Vec<u64>,
 }
 
 fn mean_of_last(last: &mut Vec<u64>, price: u64) -> u64 {
