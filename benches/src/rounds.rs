@@ -39,6 +39,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIDE")]
     pub(crate) only: Option<String>,
 
+    /// Run once for each line on standard input, and print the record of each run: for programs that
+    /// alternate with others
+    #[arg(long, hide = true, conflicts_with = "rounds")]
+    pub(crate) on_request: bool,
+
     /// Append a line of JSON to this file for each run
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -61,6 +66,7 @@ impl Flags {
             rounds: 1,
             checkpoints: None,
             only: None,
+            on_request: false,
             json: None,
             record: false,
             recorded: None,
@@ -216,13 +222,18 @@ impl<'f> Comparison<'f> {
         sides: &mut [Side],
     ) -> Result<Totals> {
         let mut common: Option<(&'static str, Totals)> = None;
-        for round in 0..self.flags.rounds.max(1) {
+        let mut round = 0;
+        while self.is_asked_for(round)? {
             for (way, side) in ways.iter().zip(&mut *sides) {
                 let mut run =
                     (way.run)(way.interval).map_err(|error| format!("{}: {error}", way.name))?;
                 run.more.extend(case.more.clone());
                 let totals = run.totals;
-                self.journal.append(&self.head.record(&case.name, way.name, round, &run))?;
+                let record = self.head.record(&case.name, way.name, round, &run);
+                self.journal.append(&record)?;
+                if self.flags.on_request {
+                    println!("{}", serde_json::to_string(&record)?);
+                }
                 side.runs.push(run);
                 match common {
                     Some((name, before)) if before != totals => {
@@ -235,8 +246,18 @@ impl<'f> Comparison<'f> {
                     _ => common = Some((way.name, totals)),
                 }
             }
+            round += 1;
         }
         common.map(|(_, totals)| totals).ok_or_else(|| "nothing was run".into())
+    }
+
+    /// Whether there is to be a round of this number.
+    fn is_asked_for(&self, round: usize) -> std::io::Result<bool> {
+        if !self.flags.on_request {
+            return Ok(round < self.flags.rounds.max(1));
+        }
+        let mut request = String::new();
+        std::io::stdin().read_line(&mut request).map(|bytes| bytes > 0)
     }
 
     /// Says what is wrong, once, and goes on.

@@ -1,10 +1,12 @@
 //! What is asked wrongly, and results that are wrong, are said on standard error, with an exit code that
-//! is not 0; what else was asked for is run and kept. The program is run as a person would.
+//! is not 0; what else was asked for is run and kept. The program is run as a person would,
+//! and as the script that alternates with peers does.
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn benches(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_highwater-benches");
@@ -87,4 +89,25 @@ fn a_digest_that_is_not_the_one_on_record_is_said_and_the_other_results_are_kept
     assert_eq!(said.lines().count(), 1, "the other case is as on record: {said}");
     let (uniform, zipf) = ("0.001 M keys, uniform", "0.001 M keys, zipf");
     assert_eq!(cases(&json), [uniform, uniform, uniform, zipf, zipf, zipf]);
+}
+
+#[test]
+fn on_request_there_is_a_run_and_its_record_for_each_line() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_highwater-benches"));
+    command.args(&KEYED_COUNT[..5]).args([
+        "--keys-are",
+        "uniform",
+        "--only",
+        "engine",
+        "--on-request",
+    ]);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    program.stdin.take().unwrap().write_all(b"\n\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let records = text.lines().filter(|line| line.starts_with('{'));
+    let records = records.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let runs: Vec<_> = records.map(|run| (run["round"].as_u64(), run["rows"].as_u64())).collect();
+    assert!(output.status.success() && runs.len() == 2 && runs[0].1 == runs[1].1, "{text}");
+    assert_eq!((runs[0].0, runs[1].0), (Some(0), Some(1)));
 }
