@@ -187,6 +187,13 @@ fn measure(args: &Args, row: Row) -> Result<String> {
         all.iter().map(|seen| of(&seen.turns)).fold(0.0, f64::max)
     };
     let checkpoints: Vec<_> = with.iter().flat_map(|seen| &seen.checkpoints).collect();
+    if checkpoints.is_empty() {
+        let (state, share, intervals) = (row.state(), row.share, args.intervals);
+        return Ok(format!(
+            "| {state} | {:?} | {share} % | none ended in {intervals} intervals: see --intervals |",
+            row.interval
+        ));
+    }
     let medians = |of: fn(&Checkpoint) -> f64| {
         median(&checkpoints.iter().map(|checkpoint| of(checkpoint)).collect::<Vec<_>>())
     };
