@@ -167,8 +167,9 @@ fn build<'scope, D: 'static, R: 'static, W: Work<D, R> + 'static>(
             if run.control().is_stopping() && operator.work.is_past_the_end() {
                 run.control().fail(Error::Invalid(format!(
                     "operator {uid:?} was stopped while timers that fire at the end of the input set \
-                     others: nothing of that is committed, and the job goes on from the checkpoint \
-                     before; let its function set no timer when the watermark is EventTime::MAX"
+                     others: what the last epoch has of that is not committed, and the job goes on from \
+                     the checkpoint before it; let its function set no timer when the watermark is \
+                     EventTime::MAX"
                 )));
             }
             operator.by_time_of_day(&activator);

@@ -45,7 +45,8 @@ type Kept<K, T> = Slot<KeyedTimers<Moment, K, T, Bincode>>;
 /// When the input ends, the watermark is [`EventTime::MAX`]: all timers that are set fire, and those that are
 /// set meanwhile. A function that sets one each time that one fires therefore has to end that: when
 /// the watermark is `EventTime::MAX`, nothing but timers will follow. If it does not, the job does not end
-/// but by being stopped: then it fails, its last checkpoint being one from before the end.
+/// but by being stopped: then it fails, its last checkpoint being one from before the last epoch, to which
+/// all that was to fire would belong.
 ///
 /// A function that sets a timer each time to what has passed gets no further in event time. It holds up
 /// neither checkpoints nor a stop: between some firings other operators have their turn, and epochs
