@@ -8,6 +8,8 @@
 //! The checksum covers all of the frame but itself. It is in the index too: a frame that is whole,
 //! but not the one that the index means, is found out by it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
@@ -29,6 +31,15 @@ pub(super) const FRAME_HEADER_LEN: usize = 28;
 /// LZ4 cannot express more than this many bytes in one.
 const LZ4_RATIO_MAX: usize = 255;
 
+/// How many pieces of a block are compressed to see what that saves.
+const PROBES: usize = 8;
+
+/// Bytes of each. Matches further apart are not seen: a piece takes a tenth more than it will.
+const PROBE_LEN: usize = 4 << 10;
+
+/// What pieces may take of their bytes.
+const WORTH_IT_PERCENT: usize = 60;
+
 /// Makes frames; keeps its buffers from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct FrameWriter {
@@ -41,8 +52,8 @@ impl FrameWriter {
     pub(super) fn write(&mut self, group: u16, block: &EntryBlock, out: &mut Vec<u8>) -> u32 {
         assert!(block.raw_bytes() <= RAW_BYTES_LIMIT, "`EntryBlock::push` keeps to the limits");
         self.packed.clear();
-        pack(block, &mut self.packed);
-        let (codec, stored) = self.compress();
+        let in_planes = pack(block, &mut self.packed);
+        let (codec, stored) = self.compress(in_planes);
 
         let start = out.len();
         let [entries, raw_len, packed_len, stored_len] =
@@ -60,15 +71,38 @@ impl FrameWriter {
         crc32
     }
 
-    /// Compresses `packed`; says how, and how many bytes that takes.
-    fn compress(&mut self) -> (u8, usize) {
-        let room = get_maximum_output_size(self.packed.len());
+    /// Compresses `packed` if that is worth its time; says how, and how many bytes that takes.
+    fn compress(&mut self, in_planes: bool) -> (u8, usize) {
+        if !in_planes && !self.is_worth_it() {
+            return (STORED, self.packed.len());
+        }
+        let len = self.compress_range(0..self.packed.len());
+        if len < self.packed.len() { (LZ4, len) } else { (STORED, self.packed.len()) }
+    }
+
+    /// Whether LZ4 makes it half as small, or nearly. Text that saves less takes it longer than a
+    /// store takes to write what is saved: it runs at half a gigabyte a second there. Planes are noise
+    /// or runs, which it passes over ten times as fast.
+    fn is_worth_it(&mut self) -> bool {
+        let len = self.packed.len();
+        if len < PROBES * PROBE_LEN * 2 {
+            return true;
+        }
+        let step = (len - PROBE_LEN) / (PROBES - 1);
+        let compressed: usize = (0..PROBES)
+            .map(|probe| self.compress_range(probe * step..probe * step + PROBE_LEN))
+            .sum();
+        compressed * 100 < PROBES * PROBE_LEN * WORTH_IT_PERCENT
+    }
+
+    /// Compresses a part of `packed`; returns how many bytes that takes.
+    fn compress_range(&mut self, range: Range<usize>) -> usize {
+        let room = get_maximum_output_size(range.len());
         if self.compressed.len() < room {
             self.compressed.resize(room, 0);
         }
-        let len = compress_into(&self.packed, &mut self.compressed)
-            .expect("the buffer is as large as LZ4 asks for");
-        if len < self.packed.len() { (LZ4, len) } else { (STORED, self.packed.len()) }
+        compress_into(&self.packed[range], &mut self.compressed)
+            .expect("the buffer is as large as LZ4 asks for")
     }
 }
 

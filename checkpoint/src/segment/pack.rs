@@ -23,8 +23,8 @@ const PLANES: u8 = 2;
 /// More bytes than packing can add to those of the entries.
 pub(super) const PACK_OVERHEAD_MAX: usize = 256;
 
-/// Appends `block` to `out`.
-pub(super) fn pack(block: &EntryBlock, out: &mut Vec<u8>) {
+/// Appends `block` to `out`; returns whether keys and values are both in planes.
+pub(super) fn pack(block: &EntryBlock, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(&(block.tombstones.count as u32).to_le_bytes());
     pack_column(&block.keys, out);
     if block.tombstones.count > 0 {
@@ -33,6 +33,13 @@ pub(super) fn pack(block: &EntryBlock, out: &mut Vec<u8>) {
         out.resize(end, 0);
     }
     pack_column(&block.values, out);
+    block.keys.is_planes() && block.values.is_planes()
+}
+
+impl Column {
+    fn is_planes(&self) -> bool {
+        matches!(self.lengths, Lengths::Same(width) if (1..=planes::WIDTH_MAX).contains(&(width as usize)))
+    }
 }
 
 fn pack_column(column: &Column, out: &mut Vec<u8>) {
@@ -43,7 +50,7 @@ fn pack_column(column: &Column, out: &mut Vec<u8>) {
             planes::write(&bytes, 4, out);
             out.extend_from_slice(&column.bytes);
         }
-        Lengths::Same(width) if (1..=planes::WIDTH_MAX).contains(&(*width as usize)) => {
+        Lengths::Same(width) if column.is_planes() => {
             out.push(PLANES);
             out.push(*width as u8);
             planes::write(&column.bytes, *width as usize, out);

@@ -234,6 +234,38 @@ fn entries_of_fixed_size_cost_nothing_else() {
 }
 
 /// Keys and values of one size, of several, or none at all.
+/// Blocks of `count` keys with `len` bytes each, of which every `noisy` of 100 are noise; the part that
+/// is left of them.
+fn stored_of_noise(count: u64, len: usize, noisy: u8) -> f64 {
+    let mut state = 7_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let entries: Vec<Entry> = (0..count)
+        .map(|n| {
+            let at = len * usize::from(noisy) / 100;
+            let value = (0..len).map(|byte| if byte < at { next() } else { b'x' }).collect();
+            (n.to_le_bytes().to_vec(), Some(value))
+        })
+        .collect();
+    let (object, _) = write(&[(10, entries.clone())]);
+    assert_eq!(read(&object, 10..=10, 1 << 20).unwrap(), [(10, entries)]);
+    object.len() as f64 / (count as usize * (len + 8)) as f64
+}
+
+#[test]
+fn rows_are_compressed_if_that_makes_them_about_half_as_small() {
+    let (half, less) = (stored_of_noise(2_000, 300, 40), stored_of_noise(2_000, 300, 80));
+    assert!(half < 0.55, "{half}");
+    assert!((0.95..1.05).contains(&less), "{less}");
+    // So little that it is not worth asking, and words, which cost next to nothing.
+    let (few, words) = (stored_of_noise(100, 300, 80), stored_of_noise(50_000, 8, 75));
+    assert!(few < 0.9, "{few}");
+    assert!(words < 0.6, "{words}");
+}
+
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let bytes = |len: std::ops::RangeInclusive<usize>| vec(0..4u8, len);
     let entries = |key, value| vec((key, option::weighted(0.8, value)), 1..50);
