@@ -246,16 +246,10 @@ impl EntryBlock {
         self.tombstones.count = 0;
     }
 
-    /// The entry that was pushed last: key and value, which of a tombstone is empty.
+    /// Bytes of all keys and values.
     #[inline]
-    pub(crate) fn last(&self) -> (&[u8], &[u8]) {
-        let Some(at) = self.entries.checked_sub(1) else { return (&[], &[]) };
-        let key = &self.keys.bytes[self.keys.bytes.len() - self.keys.lengths.get(at)..];
-        if self.tombstones.get(at) {
-            return (key, &[]);
-        }
-        let length = self.values.lengths.get(at - self.tombstones.count);
-        (key, &self.values.bytes[self.values.bytes.len() - length..])
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.bytes.len() + self.values.bytes.len()
     }
 
     /// The entries in the order in which they were pushed; `None` is a tombstone.

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //!   first touch in an epoch:  captured, if a seal still wants it; taken off the digest
-//!   capture:                  encoded into a block; added to the digest
+//!   capture:                  encoded into a block
+//!   block full or handed out: its entries are added to the digest, and taken off it that were touched
 //! ```
+//!
+//! A whole block is hashed in half the time that its entries would take one by one, each between
+//! two records of a worker.
 
 use super::parts::Part;
 use super::prefetch::prefetch;
@@ -54,6 +58,8 @@ pub(super) struct Changes {
 #[derive(Default)]
 struct Captured {
     blocks: Vec<Vec<EntryBlock>>,
+    /// Which entries of the last block were captured because they were touched: a bit for each.
+    touched: Vec<Vec<u64>>,
     /// Of the keys and values in each.
     bytes: Vec<usize>,
     all_bytes: usize,
@@ -112,6 +118,8 @@ impl Captured {
     fn begin(&mut self, groups: usize) {
         self.blocks.iter_mut().for_each(Vec::clear);
         self.blocks.resize_with(groups, || Vec::with_capacity(BLOCKS_OF_GROUP));
+        self.touched.iter_mut().for_each(Vec::clear);
+        self.touched.resize_with(groups, Vec::new);
         self.bytes.clear();
         self.bytes.resize(groups, 0);
         self.all_bytes = 0;
@@ -197,8 +205,7 @@ impl Changes {
         {
             // A base needs no tombstones.
             if value.is_some() || seal.kind == SegmentKind::Delta {
-                let (contributed, _) = self.capture::<K, V, C>(usize::from(group), key, value);
-                self.digest.since -= contributed;
+                self.capture::<K, V, C>(usize::from(group), key, value, true);
             }
         } else if let Some(value) = value {
             self.take_off::<K, V, C>(key, value);
@@ -229,22 +236,25 @@ impl Changes {
         self.digest.sealed += contributes;
     }
 
-    /// Encodes an entry into its group's block; returns what it contributes to the digest, and how
-    /// many bytes it takes.
+    /// Encodes an entry into its group's block, because it was touched or scanned; returns how many
+    /// bytes it takes.
     #[inline]
     fn capture<K, V, C: Codec<K> + Codec<V>>(
         &mut self,
         group: usize,
         key: &K,
         value: Option<&V>,
-    ) -> (StateDigest, usize) {
-        let nothing = StateDigest::default();
-        let Some(seal) = &mut self.seal else { return (nothing, 0) };
-        let blocks = &mut self.captured.blocks[group];
+        is_touched: bool,
+    ) -> usize {
+        let Some(seal) = &mut self.seal else { return 0 };
+        let Captured { blocks, touched, bytes, all_bytes } = &mut self.captured;
+        let (blocks, touched) = (&mut blocks[group], &mut touched[group]);
         if blocks.last().is_none_or(|block| block.raw_bytes() >= BLOCK_BYTES) {
+            self.digest.captured(blocks.last(), touched);
             blocks.push(self.spare.take());
         }
         let block = blocks.last_mut().expect("one was pushed if there was none");
+        let before = block.bytes();
         let encode_key = |bytes: &mut Vec<u8>| <C as Codec<K>>::encode_key(key, bytes);
         let pushed = match value {
             Some(value) => block.push(encode_key, |bytes| <C as Codec<V>>::encode(value, bytes)),
@@ -252,18 +262,19 @@ impl Changes {
         };
         if let Err(error) = pushed {
             seal.failed.get_or_insert(error);
-            return (nothing, 0);
+            return 0;
         }
-        let (key, encoded) = block.last();
-        let bytes = key.len() + encoded.len();
-        self.captured.bytes[group] += bytes;
-        self.captured.all_bytes += bytes;
-        if value.is_none() || !self.digest.is_known {
-            return (nothing, bytes);
+        if is_touched {
+            let at = block.len() - 1;
+            if touched.len() <= at / 64 {
+                touched.resize(at / 64 + 1, 0);
+            }
+            touched[at / 64] |= 1 << (at % 64);
         }
-        let contributes = StateDigest::of_entry(key, encoded);
-        self.digest.sealed += contributes;
-        (contributes, bytes)
+        let taken = block.bytes() - before;
+        bytes[group] += taken;
+        *all_bytes += taken;
+        taken
     }
 
     /// Captures on from the cursor in its part, as much as `work` allows; returns whether the part is
@@ -320,12 +331,12 @@ impl Changes {
             let bytes = match part.entries.get_bucket(first + bit) {
                 Some(Entry::Live { stamp, key, value }) if epoch_of(*stamp) != self.stamp => {
                     captured |= 1 << bit;
-                    self.capture::<K, V, C>(group, key, Some(value)).1
+                    self.capture::<K, V, C>(group, key, Some(value), false)
                 }
                 Some(Entry::Dead { stamp, key }) if *stamp != self.stamp => {
                     erased |= 1 << bit;
                     let is_kept = kind == SegmentKind::Delta && !planted::is(Bug::LosesTombstones);
-                    if is_kept { self.capture::<K, V, C>(group, key, None).1 } else { 0 }
+                    if is_kept { self.capture::<K, V, C>(group, key, None, false) } else { 0 }
                 }
                 _ => 0,
             };
@@ -356,7 +367,8 @@ impl Changes {
 
     /// Hands out what was captured of a group.
     pub(super) fn hand_out(&mut self, group: usize, out: impl FnMut(EntryBlock)) {
-        let Captured { blocks, bytes, all_bytes } = &mut self.captured;
+        let Captured { blocks, touched, bytes, all_bytes } = &mut self.captured;
+        self.digest.captured(blocks[group].last(), &mut touched[group]);
         *all_bytes -= std::mem::take(&mut bytes[group]);
         blocks[group].drain(..).for_each(out);
     }
@@ -384,6 +396,17 @@ pub(super) fn wanted_bytes(entries: u64, size: usize) -> usize {
 pub(super) type Encoded<'a> = (&'a [u8], &'a [u8]);
 
 impl Digest {
+    /// Counts the entries of a block to which none will come, and forgets which of them were `touched`:
+    /// those have changed since, and will contribute something else.
+    fn captured(&mut self, block: Option<&EntryBlock>, touched: &mut Vec<u64>) {
+        if let Some(block) = block.filter(|_| self.is_known) {
+            let (all, changed) = StateDigest::of_block(block, touched);
+            self.sealed += all;
+            self.since -= changed;
+        }
+        touched.clear();
+    }
+
     /// What an entry contributes, encoding it into `scratch`; none if the digest is not known.
     #[inline]
     fn of<K, V, C: Codec<K> + Codec<V>>(&mut self, key: &K, value: &V) -> Option<StateDigest> {

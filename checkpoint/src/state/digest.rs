@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_128;
 
 use super::short_hash::{xxh3_64, xxh3_128_of_word};
+use crate::segment::EntryBlock;
 
 /// The digest of a set of entries; prints as 32 hexadecimal digits. That of no entries is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,21 @@ impl StateDigest {
             Ok(word) => xxh3_128_of_word(seed, u64::from_le_bytes(word)),
             Err(_) => XxHash3_128::oneshot_with_seed(seed, value),
         })
+    }
+
+    /// Those of all entries of a block, and of those whose bits in `which` are set.
+    pub(super) fn of_block(block: &EntryBlock, which: &[u64]) -> (StateDigest, StateDigest) {
+        let (mut all, mut some) = (StateDigest::default(), StateDigest::default());
+        let words = which.iter().copied().chain(std::iter::repeat(0));
+        let is_in = words.flat_map(|word| (0..64).map(move |bit| word >> bit & 1));
+        for ((key, value), is_in) in block.iter().zip(is_in) {
+            if let Some(value) = value {
+                let entry = StateDigest::of_entry(key, value);
+                all += entry;
+                some += StateDigest(entry.0 * u128::from(is_in));
+            }
+        }
+        (all, some)
     }
 }
 
@@ -110,6 +126,26 @@ mod tests {
         "e84582f5c8fe2c1351ad8f295ea71283",
         "31decf7a2e79f7e691294cc1badf2a99",
     ];
+
+    #[test]
+    fn a_block_is_the_sum_of_its_entries_without_tombstones() {
+        let mut block = EntryBlock::new();
+        let (mut all, mut some) = (StateDigest::default(), StateDigest::default());
+        let which = [1 << 3 | 1 << 5, 0, 1 << 7];
+        for n in 0..300_u64 {
+            let key = n.to_le_bytes();
+            let value = vec![7; if n % 9 == 0 { 20 } else { 8 }];
+            let value = (n % 5 != 0).then_some(value);
+            block.push_bytes(&key, value.as_deref()).unwrap();
+            let Some(value) = value else { continue };
+            all += StateDigest::of_entry(&key, &value);
+            if [3, 5, 135].contains(&n) {
+                some += StateDigest::of_entry(&key, &value);
+            }
+        }
+        assert_ne!(some, StateDigest::default());
+        assert_eq!(StateDigest::of_block(&block, &which), (all, some));
+    }
 
     #[test]
     fn what_is_taken_away_is_as_if_it_had_never_been_there() {
