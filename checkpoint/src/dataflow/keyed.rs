@@ -326,7 +326,7 @@ where
         }
         let run = self.participant.run();
         let (start, ready) = (run.now(), &mut self.ready);
-        let budget = self.share.budget(sealing.began, start);
+        let Some(budget) = self.share.budget(sealing.began, start) else { return Ok(Again::Now) };
         let (slice, took) = loop {
             let work = run.slice_work(SLICE_WORK);
             let slice = self.table.seal_slice(work, |group, block| {
@@ -337,7 +337,7 @@ where
                 break (slice, took);
             }
         };
-        self.share.ended(start + took);
+        self.share.ended(start + took, took);
         sealing.stall = sealing.stall.max(took);
         // Not before: a thread that wakes up to compress may take the core.
         for (group, block) in ready.drain(..) {

@@ -17,35 +17,58 @@ use std::time::Duration;
 /// The longest slice. Short beside the 5 ms that a worker may stall, long beside the scheduling itself.
 const LONGEST: Duration = Duration::from_millis(1);
 
-/// A slice takes this part of the time since the last: an eleventh of a busy worker.
-const PART: u32 = 10;
+/// A slice takes this part of the time since the last: a twentieth of a busy worker.
+const PART: u32 = 20;
 
-/// How long a seal goes on like that. What is touched often has been captured by then, when it was
-/// touched; what is left would hold up the next epoch.
+/// How long a seal goes on like that. It has then been done for what is touched often, which is captured
+/// when it is touched, and half of what a worker has beside records is enough for most states.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The part from then on, a third of a busy worker: the next epoch cannot end before the seal does.
 const PART_IN_HASTE: u32 = 2;
 
+/// About what the smallest piece of work takes. One that is due to take less waits until it is that much.
+const SHORTEST: Duration = Duration::from_micros(30);
+
+/// An operator that comes again so soon, but for what seals took: its worker has nothing else to do.
+const IDLE: Duration = Duration::from_micros(20);
+
 /// Of all operators of a worker: those that seal at the same time do not take a share each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SealShare {
-    /// When the last slice ended.
-    ended: Rc<Cell<Duration>>,
+    worker: Rc<Slices>,
+    /// When this operator asked last, and what all slices had taken then.
+    asked: Cell<(Duration, Duration)>,
+}
+
+#[derive(Debug, Default)]
+struct Slices {
+    /// When the last one ended.
+    ended: Cell<Duration>,
+    /// What all of them took.
+    took: Cell<Duration>,
 }
 
 impl SealShare {
-    /// How long a slice that begins at `now` may take, of a seal that began at `began`; one smallest
-    /// piece of work is done in any case.
-    pub(super) fn budget(&self, began: Duration, now: Duration) -> Duration {
+    /// How long a slice that begins at `now` may take, of a seal that began at `began`; none if it is to
+    /// come again later. One smallest piece of work is done in any case.
+    pub(super) fn budget(&self, began: Duration, now: Duration) -> Option<Duration> {
+        let Slices { ended, took } = &*self.worker;
+        let (asked, taken) = self.asked.replace((now, took.get()));
+        if now.saturating_sub(asked) < IDLE + (took.get() - taken) {
+            return Some(Duration::ZERO);
+        }
         let is_patient = now.saturating_sub(began) < PATIENCE;
         let part = if is_patient { PART } else { PART_IN_HASTE };
-        (now.saturating_sub(self.ended.get()) / part).min(LONGEST)
+        let due = (now.saturating_sub(ended.get()) / part).min(LONGEST);
+        (due >= SHORTEST || !is_patient).then_some(due)
     }
 
-    /// Notes that a slice ended at `now`.
-    pub(super) fn ended(&self, now: Duration) {
-        self.ended.set(now);
+    /// Notes that a slice ended at `now`, which took so long.
+    pub(super) fn ended(&self, now: Duration, took: Duration) {
+        let slices = &self.worker;
+        slices.ended.set(now);
+        slices.took.set(slices.took.get() + took);
     }
 }
 
@@ -55,18 +78,21 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// How much of a worker two operators take that seal at the same time, beside 20 ms for records.
-    fn sealed(began: Duration, mut now: Duration) -> Duration {
+    /// How much of a worker two operators take that seal at the same time, beside 20 ms for records in
+    /// turns of `turn`.
+    fn sealed(began: Duration, mut now: Duration, turn: Duration) -> Duration {
         let (one, mut sealed) = (SealShare::default(), Duration::ZERO);
         let other = one.clone();
-        one.ended(now);
-        for _ in 0..100 {
-            now += MS / 5;
+        one.ended(now, Duration::ZERO);
+        for _ in 0..(MS * 20).as_nanos() / turn.as_nanos() {
+            now += turn;
             for operator in [&one, &other] {
-                let slice = operator.budget(began, now);
-                now += slice;
-                sealed += slice;
-                operator.ended(now);
+                if let Some(slice) = operator.budget(began, now) {
+                    let slice = slice.max(SHORTEST);
+                    now += slice;
+                    sealed += slice;
+                    operator.ended(now, slice);
+                }
             }
         }
         sealed
@@ -74,12 +100,23 @@ mod tests {
 
     #[test]
     fn seals_of_all_operators_take_a_part_of_a_busy_worker_and_more_when_they_last() {
-        assert_eq!(sealed(MS * 1000, MS * 1000), MS * 2);
-        assert_eq!(sealed(MS * 1000, MS * 1300), MS * 10);
+        for turn in [MS / 20, MS / 5, MS * 2] {
+            let patient = sealed(MS * 1000, MS * 1000, turn);
+            assert!((MS * 9 / 10..MS * 11 / 10).contains(&patient), "{patient:?} of {turn:?}");
+        }
+        let hasty = sealed(MS * 1000, MS * 1300, MS / 5);
+        assert!(hasty >= MS * 10, "{hasty:?}");
+    }
+
+    /// Half of the time that nothing comes in between is the least.
+    #[test]
+    fn seals_of_all_operators_take_a_worker_that_has_nothing_else_to_do() {
+        let sealed = sealed(MS * 1000, MS * 1000, MS / 200);
+        assert!(sealed > MS * 100, "{sealed:?}");
     }
 
     #[test]
     fn no_slice_is_longer_than_a_millisecond() {
-        assert_eq!(SealShare::default().budget(MS, MS * 3_600_000), MS);
+        assert_eq!(SealShare::default().budget(MS, MS * 3_600_000), Some(MS));
     }
 }
