@@ -1,15 +1,21 @@
 //! Working on a batch in chunks whose places in a table are asked for before the first is worked on.
 //!
 //! A table says by its control bytes where an entry is. Both are asked for ahead, one after the other,
-//! so that the cache misses of a chunk overlap.
+//! so that the cache misses of a chunk overlap. The control bytes are small: they are asked for all at once.
+//! Entries are asked for one at a time between the work on others, for a core keeps few requests to
+//! memory: more than that wait for each other, or are dropped.
 
 use smallvec::SmallVec;
 
 /// Records of a chunk: 128 cache lines are a quarter of a first-level cache.
 pub(super) const CHUNK: usize = 128;
 
-/// Calls `announce` for each record of a chunk, then `locate` for what that has returned, then `work`
-/// with both, in the order of the records; all of them with `context`.
+/// Records between the one that is worked on and the one whose entry is asked for: about what is worked
+/// on in the time of a request to memory.
+const NEAR: usize = 24;
+
+/// Calls `announce` for each record of a chunk, then `locate` for what that has returned, [`NEAR`] records
+/// before `work` with both, in the order of the records; all of them with `context`.
 #[inline]
 pub(super) fn in_chunks<X, D, P: Copy>(
     context: &mut X,
@@ -25,9 +31,15 @@ pub(super) fn in_chunks<X, D, P: Copy>(
         let ahead = &records.as_slice()[..records.as_slice().len().min(CHUNK)];
         places.clear();
         places.extend(ahead.iter().map(|record| announce(context, record)));
-        places.iter_mut().for_each(|place| locate(context, place));
-        for (place, record) in places.iter().zip(records.by_ref()) {
-            work(context, *place, record);
+        places.iter_mut().take(NEAR).for_each(|place| locate(context, place));
+        for at in 0..places.len() {
+            if let Some(place) = places.get_mut(at + NEAR) {
+                locate(context, place);
+            }
+            let Some(record) = records.next() else {
+                unreachable!("there is a record for each place")
+            };
+            work(context, places[at], record);
         }
     }
 }
