@@ -4,22 +4,26 @@ import com.sun.management.OperatingSystemMXBean;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.lang.management.GarbageCollectorMXBean;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.Map;
 import java.util.stream.Collectors;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.runtime.jobgraph.JobGraph;
 import org.apache.flink.runtime.minicluster.MiniCluster;
 import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
 /**
  * Runs the job of a case each time that a line with its name comes in, and says what it took as a line
- * of JSON. Arguments are `suite=`, `case=`, which is run first for warming up, `records=`, `workers=`,
- * and, where it applies, `file=`, `checkpoints=` and `folder=`.
+ * of JSON. Arguments are `suite=`, `case=`, which is run first for warming up, `workers=`, and, where it
+ * applies, `records=`, `file=`, `checkpoints=` and `folder=`; of `latency`, whose case is events a second,
+ * `keys=`, and in seconds `warm-up=` and `lasts=`.
  */
 public final class Main {
     /** How long jobs are run before the first one counts: what is compiled later is little. */
@@ -111,14 +115,32 @@ public final class Main {
             // What fails is said, and not tried again for ever, as is the default with checkpoints.
             configuration.setString("restart-strategy.type", "none");
         }
+        if (isLatency()) {
+            Latency.configure(configuration);
+        }
         return configuration;
     }
 
+    private boolean isLatency() {
+        return argument("suite").equals("latency");
+    }
+
+    private Latency latency() {
+        return new Latency(
+                Long.parseLong(argument("keys")),
+                Double.parseDouble(argument("warm-up")),
+                Double.parseDouble(argument("lasts")));
+    }
+
+    private long records() {
+        return Long.parseLong(argument("records"));
+    }
+
     private void build(StreamExecutionEnvironment env, String name) {
-        long records = Long.parseLong(argument("records"));
         switch (argument("suite")) {
-            case "keyed-count" -> KeyedCount.build(env, records, Long.parseLong(name));
-            case "word-count" -> WordCount.build(env, records);
+            case "keyed-count" -> KeyedCount.build(env, records(), Long.parseLong(name));
+            case "word-count" -> WordCount.build(env, records());
+            case "latency" -> latency().build(env, Double.parseDouble(name));
             case "nexmark" -> Nexmark.build(env, name);
             default -> throw new IllegalArgumentException("there is no suite " + argument("suite"));
         }
@@ -128,17 +150,40 @@ public final class Main {
         System.gc();
         Files.writeString(Path.of("/proc/self/clear_refs"), "5");
         var system = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+        long pausesBefore = collectorMs();
         long cpuBefore = system.getProcessCpuTime();
         long started = System.nanoTime();
         var env = new StreamExecutionEnvironment(configuration);
         build(env, name);
-        cluster.executeJobBlocking(env.getStreamGraph().getJobGraph());
+        JobGraph graph = env.getStreamGraph().getJobGraph();
+        cluster.executeJobBlocking(graph);
         double seconds = (System.nanoTime() - started) / 1e9;
         double cpuSeconds = (system.getProcessCpuTime() - cpuBefore) / 1e9;
+        if (isLatency()) {
+            String found = latency().found(
+                    Double.parseDouble(name), arguments.containsKey("checkpoints"), checkpoints(graph));
+            return String.format(
+                    Locale.ROOT,
+                    "{%s, \"collector_ms\": %d, \"cpu_seconds\": %.2f}",
+                    found,
+                    collectorMs() - pausesBefore,
+                    cpuSeconds);
+        }
         long[] totals = Digest.take();
         return String.format(
                 "{\"seconds\": %.6f, \"cpu_seconds\": %.2f, \"peak_memory_bytes\": %d, \"rows\": %d, \"digest\": \"%016x\"}",
                 seconds, cpuSeconds, peakMemory(), totals[0], totals[1]);
+    }
+
+    private static long collectorMs() {
+        var collectors = ManagementFactory.getGarbageCollectorMXBeans();
+        return collectors.stream().mapToLong(GarbageCollectorMXBean::getCollectionTime).sum();
+    }
+
+    /** How many checkpoints of a job that has ended were completed. */
+    private long checkpoints(JobGraph graph) throws Exception {
+        var checkpoints = cluster.getExecutionGraph(graph.getJobID()).get().getCheckpointStatsSnapshot();
+        return checkpoints == null ? 0 : checkpoints.getCounts().getNumberOfCompletedCheckpoints();
     }
 
     private static long peakMemory() throws IOException {

@@ -80,7 +80,7 @@ public final class Numbered<T> implements Source<T, Numbered.Share, Void> {
         return new Reader();
     }
 
-    private record Shares(SplitEnumeratorContext<Share> context) implements SplitEnumerator<Share, Void> {
+    record Shares(SplitEnumeratorContext<Share> context) implements SplitEnumerator<Share, Void> {
         @Override
         public void start() {}
 
@@ -154,7 +154,7 @@ public final class Numbered<T> implements Source<T, Numbered.Share, Void> {
         public void close() {}
     }
 
-    private static final class ShareSerializer implements SimpleVersionedSerializer<Share> {
+    static final class ShareSerializer implements SimpleVersionedSerializer<Share> {
         @Override
         public int getVersion() {
             return 1;
@@ -172,7 +172,7 @@ public final class Numbered<T> implements Source<T, Numbered.Share, Void> {
         }
     }
 
-    private static final class NothingSerializer implements SimpleVersionedSerializer<Void> {
+    static final class NothingSerializer implements SimpleVersionedSerializer<Void> {
         @Override
         public int getVersion() {
             return 1;
