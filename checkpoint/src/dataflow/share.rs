@@ -55,7 +55,7 @@ impl SealShare {
     pub(super) fn budget(&self, began: Duration, now: Duration) -> Option<Duration> {
         let Slices { ended, took } = &*self.worker;
         let (asked, taken) = self.asked.replace((now, took.get()));
-        if now.saturating_sub(asked) < IDLE + (took.get() - taken) {
+        if now.saturating_sub(asked) < IDLE + took.get().saturating_sub(taken) {
             return Some(Duration::ZERO);
         }
         let is_patient = now.saturating_sub(began) < PATIENCE;
