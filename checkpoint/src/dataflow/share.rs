@@ -55,12 +55,16 @@ impl SealShare {
     pub(super) fn budget(&self, began: Duration, now: Duration) -> Option<Duration> {
         let Slices { ended, took } = &*self.worker;
         let (asked, taken) = self.asked.replace((now, took.get()));
-        if now.saturating_sub(asked) < IDLE + took.get().saturating_sub(taken) {
+        let is_idle = now.saturating_sub(asked) < IDLE + took.get().saturating_sub(taken);
+        // Most seals are no more than the smallest piece, and are over with the first.
+        if is_idle || asked < began {
             return Some(Duration::ZERO);
         }
         let is_patient = now.saturating_sub(began) < PATIENCE;
         let part = if is_patient { PART } else { PART_IN_HASTE };
-        let due = (now.saturating_sub(ended.get()) / part).min(LONGEST);
+        // Nothing was due before it began.
+        let since = ended.get().max(began);
+        let due = (now.saturating_sub(since) / part).min(LONGEST);
         (due >= SHORTEST || !is_patient).then_some(due)
     }
 
@@ -117,6 +121,12 @@ mod tests {
 
     #[test]
     fn no_slice_is_longer_than_a_millisecond() {
-        assert_eq!(SealShare::default().budget(MS, MS * 3_600_000), Some(MS));
+        let share = SealShare::default();
+        assert_eq!(
+            share.budget(MS, MS),
+            Some(Duration::ZERO),
+            "the first of a seal is the smallest"
+        );
+        assert_eq!(share.budget(MS, MS * 3_600_000), Some(MS));
     }
 }
