@@ -261,10 +261,7 @@ where
         let bucket =
             table.find_bucket_index(within_part(place.hash), |_| true).unwrap_or(usize::MAX);
         match table.get_bucket(bucket) {
-            Some(entry) => {
-                prefetch(entry);
-                prefetch(&raw const part.changed[bucket / 64]);
-            }
+            Some(entry) => prefetch(entry),
             // It may be about to be put in.
             None => part.ask_for_slot(place.hash),
         }
@@ -306,8 +303,14 @@ where
         change: impl FnOnce(&K, &mut V) -> R,
     ) -> R {
         let (part, bucket) = (place.part as usize, place.bucket as usize);
-        let at = match self.parts[part].entries.get_bucket(bucket) {
-            Some(Entry::Live { key: there, .. }) if *there == key => (part, bucket),
+        let at = match self.parts[part].entries.get_bucket_mut(bucket) {
+            Some(Entry::Live { stamp, key: there, value }) if *there == key => {
+                // Nearly always.
+                if epoch_of(*stamp) == self.changes.stamp {
+                    return change(there, value);
+                }
+                (part, bucket)
+            }
             // The part may have been split since.
             _ => self
                 .live(place.hash, |there| *there == key)
@@ -326,6 +329,15 @@ where
         make: impl FnOnce() -> (K, V),
         change: impl FnOnce(&mut V) -> R,
     ) -> R {
+        let part = self.parts.of_hash(hash);
+        let is_it = |entry: &Entry<K, V>| matches!(entry, Entry::Live { key, .. } if is_key(key));
+        if let Some(Entry::Live { stamp, value, .. }) =
+            self.parts[part].entries.find_mut(within_part(hash), is_it)
+            && epoch_of(*stamp) == self.changes.stamp
+        {
+            // Nearly always.
+            return change(value);
+        }
         let at = self.live(hash, is_key).unwrap_or_else(|| {
             let (key, value) = make();
             self.insert(hash, key, value)

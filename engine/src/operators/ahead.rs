@@ -31,6 +31,8 @@ pub(super) fn in_chunks<X, D, P: Copy>(
         let ahead = &records.as_slice()[..records.as_slice().len().min(CHUNK)];
         places.clear();
         places.extend(ahead.iter().map(|record| announce(context, record)));
+        // Which asks each time that it is used where it has its memory.
+        let places = places.as_mut_slice();
         places.iter_mut().take(NEAR).for_each(|place| locate(context, place));
         for at in 0..places.len() {
             if let Some(place) = places.get_mut(at + NEAR) {

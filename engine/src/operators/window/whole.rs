@@ -148,6 +148,24 @@ impl<K: Key, V: Clone + 'static, F: Fold<K, V>, T: Fn(&V) -> EventTime> Whole<K,
         self.note(table, (hash, end), outcome, ahead.now, now_ms);
     }
 
+    /// Puts a record into the one window that takes it, which has not ended and fires when it does: what
+    /// nearly all records come to.
+    #[inline]
+    fn put_plainly(&mut self, table: &mut Table<K, F::Kept>, ahead: Ahead, (key, value): (K, V)) {
+        let (end, fold, mut is_new) = (ahead.first, &self.fold, false);
+        let new = || {
+            is_new = true;
+            Pane { value: fold.init(), unsaid: 0, has_fired: false }
+        };
+        table.update_at(ahead.place, Element { key, element: end }, new, |_, pane| {
+            fold.add(&mut pane.value, value);
+            pane.unsaid = pane.unsaid.saturating_add(1);
+        });
+        if is_new {
+            self.agendas.ends.push(end, ahead.hash);
+        }
+    }
+
     #[inline]
     fn add(
         &self,
@@ -364,7 +382,7 @@ where
 
     fn batch(&mut self, now: &Now<'_, Windowed<K, F::Said>>, batch: &mut Vec<(K, V)>) {
         let (at_now, panes, mut late) = (self.gate.now(now), self.panes.clone(), 0);
-        let mut made = now.made.borrow_mut();
+        let (mut made, is_plain) = (now.made.borrow_mut(), self.trigger.is_plain());
         panes.with(|state| {
             let mut slice = Slice::NONE;
             in_chunks(
@@ -378,7 +396,12 @@ where
                         return this.gate.refuse(key, value, records);
                     }
                     late += if ahead.at < ahead.now { this.fold.records(&value) } else { 0 };
-                    this.put(table, ahead, (key, value), &mut made, now.now_ms);
+                    let record = (key, value);
+                    if is_plain && ahead.first == ahead.last && ahead.first > ahead.now {
+                        this.put_plainly(table, ahead, record);
+                    } else {
+                        this.put(table, ahead, record, &mut made, now.now_ms);
+                    }
                 },
             );
         });
