@@ -32,7 +32,8 @@
 //!   stamp, which the scan passes over.
 //! * **T4** The bit of a bucket is set if its entry changed and is not captured.
 //! * **T5** The digest of a seal is that of the entries at the moment of `begin_seal`: an entry
-//!   is taken off when it is first touched in an epoch, and added when it is captured.
+//!   is taken off when it is first touched in an epoch, and added when it is captured; of what is captured
+//!   both are done for a block at once, before it is handed out.
 
 use std::marker::PhantomData;
 use std::ops::Range;

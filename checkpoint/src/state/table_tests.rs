@@ -264,6 +264,34 @@ fn entries_that_encode_otherwise_than_they_were_have_no_digest_until_the_next_ba
     assert_eq!((kind, found), (SegmentKind::Base, Some(digest(&model))));
 }
 
+/// Those of a full block are forgotten with it: of the next one, other entries were touched.
+#[test]
+fn the_digest_counts_what_was_touched_in_each_of_many_blocks() {
+    let mut table: Table = KeyedTable::new(KeyGroups::new(1).unwrap(), 0..1);
+    let mut model = BTreeMap::new();
+    let add = |table: &mut Table, model: &mut BTreeMap<u32, u64>, key: u32| {
+        table.update(stable_hash(&key), key, || 0, |_, n| *n += 1);
+        *model.entry(key).or_default() += 1;
+    };
+    for round in 0..3_u32 {
+        (0..100_000)
+            .filter(|key| key % 3 >= round)
+            .for_each(|key| add(&mut table, &mut model, key));
+        let sealed = model.clone();
+        // Of a base the digest is made anew.
+        assert_eq!(table.begin_seal() == SegmentKind::Base, round == 0);
+        let (mut touched, mut blocks, mut done) = (0..100_000_u32, 0, SealSlice::More);
+        while done == SealSlice::More {
+            touched.by_ref().take(700).filter(|key| key % 4 == 0).for_each(|key| {
+                add(&mut table, &mut model, key);
+            });
+            done = table.seal_slice(500, |_, _| blocks += 1).unwrap();
+        }
+        assert!(blocks > 1, "{blocks}");
+        assert_eq!(table.digest(), Some(digest(&sealed)), "round {round}");
+    }
+}
+
 /// Whatever is left to do, a slice does no more than it was told to, by a word of buckets.
 #[test]
 fn a_slice_captures_no_more_than_its_share() {
