@@ -50,8 +50,8 @@ struct Slices {
 }
 
 impl SealShare {
-    /// How long a slice that begins at `now` may take, of a seal that began at `began`; none if it is to
-    /// come again later. One smallest piece of work is done in any case.
+    /// How long a slice that begins at `now` may take, of a seal that began at `began`, the smallest piece of
+    /// work being done however short that is; none if nothing is to be done yet.
     pub(super) fn budget(&self, began: Duration, now: Duration) -> Option<Duration> {
         let Slices { ended, took } = &*self.worker;
         let (asked, taken) = self.asked.replace((now, took.get()));
