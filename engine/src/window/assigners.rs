@@ -47,7 +47,7 @@ mod sealed {
         where
             T: Fn(&V) -> EventTime + 'static,
         {
-            window::merge_windows(uid, stream, windowing, fold)
+            window::merge_windows(uid, stream, windowing, fold, false)
         }
     }
 
@@ -61,7 +61,7 @@ mod sealed {
         where
             T: Fn(&V) -> EventTime + 'static,
         {
-            window::merge_windows_of_few(uid, stream, windowing, fold)
+            window::merge_windows(uid, stream, windowing, fold, true)
         }
     }
 }

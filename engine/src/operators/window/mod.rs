@@ -111,41 +111,26 @@ where
     F: Fold<K, V>,
     T: Fn(&V) -> EventTime + 'static,
 {
-    let flow = stream.flow().clone();
-    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
-    let made = match windowing.plan.clone() {
+    match windowing.plan.clone() {
+        Plan::Grid(grid) => whole_windows(uid, stream, windowing, grid.0, fold),
         Plan::SlidingCount { size, slide } => {
-            let stream = Stream::built(flow, stream);
-            return sliding_counts(uid, stream, windowing, (size, slide), Replayed(fold));
+            sliding_counts(uid, stream, windowing, (size, slide), Replayed(fold))
         }
-        Plan::Count { records } => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let evolution = &windowing.evolved.partials;
-            let windows = declarations.table(WINDOWS, evolution, KeyedTable::new);
-            let gate = windowing.gate(declarations, &mut aside);
-            counted::CountWindows { windows, records, fold, gate }
-        }),
-        Plan::Grid(grid) => process_by_hash(&flow, uid, stream, hash, |declarations| {
-            let evolution = &windowing.evolved.panes;
-            let panes = declarations.table(WINDOWS, evolution, |groups, owned| {
-                KeyedTable::placed_by(groups, owned, Element::table_hash)
-            });
-            let trigger = windowing.trigger;
-            let gate = windowing.gate(declarations, &mut aside);
-            whole::Whole { panes, grid: grid.0, fold, trigger, gate, agendas: <_>::default() }
-        }),
+        Plan::Count { records } => counts(uid, stream, windowing, records, fold),
         Plan::Session { .. } | Plan::Refused(_) => {
             unreachable!("sessions are not `Aligned`, and what is refused was replaced")
         }
-    };
-    (Stream::built(flow, made), aside)
+    }
 }
 
-/// Adds windows of any kind, whose contents merge.
+/// Adds windows of any kind, whose contents merge. If the keys `are_few`, nearly all records of a batch are
+/// of one of them.
 pub(crate) fn merge_windows<'scope, K, V, F, T>(
     uid: &str,
     stream: Stream<'scope, (K, V)>,
     windowing: Windowing<T>,
     fold: F,
+    are_few: bool,
 ) -> Streams<'scope, K, V, F::Said>
 where
     K: Key,
@@ -153,46 +138,31 @@ where
     F: Merge<K, V>,
     T: Fn(&V) -> EventTime + 'static,
 {
-    let flow = stream.flow().clone();
-    let mut aside = None;
-    let made = match windowing.plan.clone() {
-        Plan::Session { gap } => {
-            let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
-            process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let evolution = &windowing.evolved.sessions;
-                let sessions = declarations.table(WINDOWS, evolution, KeyedTable::new);
-                let trigger = windowing.trigger;
-                let gate = windowing.gate(declarations, &mut aside);
-                merging::SessionWindows::new(sessions, gap, fold, trigger, gate)
-            })
-        }
+    match windowing.plan.clone() {
+        Plan::Session { gap } => sessions(uid, stream, windowing, gap, fold),
         Plan::SlidingCount { size, slide } => {
-            return sliding_counts(uid, stream, windowing, (size, slide), fold);
+            sliding_counts(uid, stream, windowing, (size, slide), fold)
         }
-        Plan::Grid(grid) if !grid.0.is_disjoint() && windowing.trigger.is_plain() => {
-            let (stream, hash) = (stream.into_timely(), hash_of::<K, V>);
-            process_by_hash(&flow, uid, stream, hash, |declarations| {
-                let evolution = &windowing.evolved.slices;
-                let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
-                    KeyedTable::placed_by(groups, owned, Element::table_hash)
-                });
-                let gate = windowing.gate(declarations, &mut aside);
-                sliced::Sliced::new(slices, grid.0, fold, gate)
-            })
+        Plan::Count { records } => counts(uid, stream, windowing, records, fold),
+        Plan::Grid(grid) => {
+            // Late records are judged one by one, and go on as they are; `count` is of records.
+            let is_each_needed = windowing.is_late_kept || windowing.trigger.count < u32::MAX;
+            if are_few && fold.is_small() && !is_each_needed {
+                combined_windows(uid, stream, windowing, grid.0, fold)
+            } else {
+                grid_windows(uid, stream, windowing, grid.0, fold)
+            }
         }
-        Plan::Grid(_) | Plan::Count { .. } | Plan::Refused(_) => {
-            return fold_windows(uid, stream, windowing, fold);
-        }
-    };
-    (Stream::built(flow, made), aside)
+        Plan::Refused(_) => unreachable!("what is refused was replaced"),
+    }
 }
 
-/// As [`merge_windows`], for keys of which few have nearly all records: workers merge what they have
-/// before they send it, where that is possible.
-pub(crate) fn merge_windows_of_few<'scope, K, V, F, T>(
+/// As [`grid_windows`]: workers merge what they have before they send it.
+fn combined_windows<'scope, K, V, F, T>(
     uid: &str,
     stream: Stream<'scope, (K, V)>,
     windowing: Windowing<T>,
+    grid: Grid,
     fold: F,
 ) -> Streams<'scope, K, V, F::Said>
 where
@@ -201,22 +171,122 @@ where
     F: Merge<K, V>,
     T: Fn(&V) -> EventTime + 'static,
 {
-    // Late records are judged one by one, and go on as they are; `count` is of records.
-    let is_each_needed = windowing.is_late_kept || windowing.trigger.count < u32::MAX;
-    let grid = match &windowing.plan {
-        Plan::Grid(grid) if fold.is_small() && !is_each_needed => grid.0.clone(),
-        _ => return merge_windows(uid, stream, windowing, fold),
-    };
     let Windowing { plan, trigger, clock, lateness, is_late_kept, evolved } = windowing;
     let (clock, fold) = (clock.shared(), Rc::new(fold));
-    let mut combiner = Combiner::new(grid, clock.clone(), Rc::clone(&fold));
+    let mut combiner = Combiner::new(grid.clone(), clock.clone(), Rc::clone(&fold));
     let parts = stream.mapped_at("Combine", move |watermark, batch, made| {
         combiner.combine(watermark, batch, made);
     });
     let clock = clock_of_parts::<V, F::Kept, T>(clock);
     let windowing = Windowing { plan, trigger, clock, lateness, is_late_kept, evolved };
-    let (results, _) = merge_windows(uid, parts, windowing, OfParts(fold));
+    let (results, _) = grid_windows(uid, parts, windowing, grid, OfParts(fold));
     (results, None)
+}
+
+/// Adds windows whose bounds do not depend on the records, and whose contents merge.
+fn grid_windows<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    grid: Grid,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Merge<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    if grid.is_disjoint() || !windowing.trigger.is_plain() {
+        return whole_windows(uid, stream, windowing, grid, fold);
+    }
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
+        let evolution = &windowing.evolved.slices;
+        let slices = declarations.table(WINDOWS, evolution, |groups, owned| {
+            KeyedTable::placed_by(groups, owned, Element::table_hash)
+        });
+        let gate = windowing.gate(declarations, &mut aside);
+        sliced::Sliced::new(slices, grid, fold, gate)
+    });
+    (Stream::built(flow, made), aside)
+}
+
+fn whole_windows<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    grid: Grid,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Fold<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
+        let evolution = &windowing.evolved.panes;
+        let panes = declarations.table(WINDOWS, evolution, |groups, owned| {
+            KeyedTable::placed_by(groups, owned, Element::table_hash)
+        });
+        let trigger = windowing.trigger;
+        let gate = windowing.gate(declarations, &mut aside);
+        whole::Whole { panes, grid, fold, trigger, gate, agendas: <_>::default() }
+    });
+    (Stream::built(flow, made), aside)
+}
+
+fn sessions<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    gap: i64,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Merge<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
+        let evolution = &windowing.evolved.sessions;
+        let sessions = declarations.table(WINDOWS, evolution, KeyedTable::new);
+        let trigger = windowing.trigger;
+        let gate = windowing.gate(declarations, &mut aside);
+        merging::SessionWindows::new(sessions, gap, fold, trigger, gate)
+    });
+    (Stream::built(flow, made), aside)
+}
+
+fn counts<'scope, K, V, F, T>(
+    uid: &str,
+    stream: Stream<'scope, (K, V)>,
+    windowing: Windowing<T>,
+    records: u64,
+    fold: F,
+) -> Streams<'scope, K, V, F::Said>
+where
+    K: Key,
+    V: Data + Clone,
+    F: Fold<K, V>,
+    T: Fn(&V) -> EventTime + 'static,
+{
+    let flow = stream.flow().clone();
+    let (stream, hash, mut aside) = (stream.into_timely(), hash_of::<K, V>, None);
+    let made = process_by_hash(&flow, uid, stream, hash, |declarations| {
+        let evolution = &windowing.evolved.partials;
+        let windows = declarations.table(WINDOWS, evolution, KeyedTable::new);
+        let gate = windowing.gate(declarations, &mut aside);
+        counted::CountWindows { windows, records, fold, gate }
+    });
+    (Stream::built(flow, made), aside)
 }
 
 fn sliding_counts<'scope, K, V, F, T>(
