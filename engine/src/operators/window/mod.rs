@@ -58,6 +58,9 @@ use crate::window::{Plan, TriggerPlan, Windowed};
 /// Due entries whose slots are prefetched before the first of them is looked at.
 const DUE_AHEAD: usize = 64;
 
+/// Bytes of a [light](is_light) value at the most: a cache line.
+const LIGHT_BYTES_MAX: usize = 64;
+
 /// The state of a window operator, and the one in which it says what it has acted on.
 const WINDOWS: &str = "windows";
 const ACTED_ON: &str = "acted-on";
@@ -147,7 +150,8 @@ where
         Plan::Grid(grid) => {
             // Late records are judged one by one, and go on as they are; `count` is of records.
             let is_each_needed = windowing.is_late_kept || windowing.trigger.count < u32::MAX;
-            if are_few && fold.is_small() && !is_each_needed {
+            let is_merged = if are_few { fold.is_small() } else { is_light::<F::Kept>() };
+            if is_merged && !is_each_needed {
                 combined_windows(uid, stream, windowing, grid.0, fold)
             } else {
                 grid_windows(uid, stream, windowing, grid.0, fold)
@@ -157,7 +161,14 @@ where
     }
 }
 
-/// As [`grid_windows`]: workers merge what they have before they send it.
+/// Whether to make, send and merge a value of this type costs no more than it does for a record, so that
+/// it pays if only some records are merged.
+fn is_light<A>() -> bool {
+    size_of::<A>() <= LIGHT_BYTES_MAX && !std::mem::needs_drop::<A>()
+}
+
+/// As [`grid_windows`]: workers merge what they have before they send it, where they find that some
+/// records can be.
 fn combined_windows<'scope, K, V, F, T>(
     uid: &str,
     stream: Stream<'scope, (K, V)>,
