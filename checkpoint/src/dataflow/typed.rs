@@ -71,9 +71,6 @@ where
     move |capabilities| joined.keyed(capabilities, table)
 }
 
-/// Entries that take no more than this are not asked for ahead: half of what second-level caches have.
-const CACHED_BYTES: usize = 256 << 10;
-
 /// One value a key.
 pub struct KeyedValues<T: Timestamp, K, V: Persist, M: Retention, C> {
     state: KeyedState<T, K, M::Stored<V>, C>,
@@ -115,20 +112,8 @@ where
 
     /// Asks for the memory of keys with these hashes, for who will come to them soon.
     pub fn ask_for(&mut self, hashes: &[u64]) {
-        let table = self.state.table();
-        if is_out_of_cache(table) {
-            table.ask_for(hashes.iter().copied());
-        }
+        self.state.table().ask_for(hashes.iter().copied());
     }
-}
-
-/// Whether it is so large that asking for its memory ahead is worth it.
-fn is_out_of_cache<K, V, C>(table: &KeyedTable<K, V, C>) -> bool
-where
-    K: Eq + Hash,
-    C: Codec<K> + Codec<V>,
-{
-    table.len() as usize * size_of::<(K, V)>() > CACHED_BYTES
 }
 
 /// Many elements a key.
@@ -175,7 +160,7 @@ where
     /// Up to as many are asked for at a time as `N` says; fewer than some tens overlap too little.
     pub fn ask_for<const N: usize>(&mut self, elements: impl Iterator<Item = (u64, E)>) {
         let table = self.state.table();
-        if !is_out_of_cache(table) {
+        if !table.is_out_of_cache() {
             return;
         }
         let key_groups = table.key_groups();

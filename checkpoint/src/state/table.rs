@@ -134,6 +134,9 @@ pub enum SealSlice {
     Done,
 }
 
+/// Entries that take no more than this are in the cache: half of what second-level caches have, or less.
+const CACHED_BYTES: usize = 256 << 10;
+
 /// A delta with this share of all entries or more is written as a base instead: the bytes are at
 /// most a quarter more, and everything older becomes garbage without being folded.
 const BASE_ABOVE_CHANGED: (u64, u64) = (4, 5);
@@ -269,9 +272,13 @@ where
         place.bucket = bucket as u32;
     }
 
-    /// Asks for the memory of all keys with these hashes, for who will come to them soon.
+    /// Asks for the memory of all keys with these hashes, for who will come to them soon; unless the
+    /// table is so small that it is in the cache.
     #[inline]
     pub fn ask_for(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        if !self.is_out_of_cache() {
+            return;
+        }
         for hash in hashes.clone() {
             self.announce(hash);
         }
@@ -344,6 +351,17 @@ where
             self.insert(hash, key, value)
         });
         self.change_at(at, |_, value| change(value))
+    }
+
+    /// Puts an entry of which there is no live one: who has looked for it puts it in by this.
+    pub(crate) fn put_new(&mut self, hash: u64, key: K, value: V) {
+        debug_assert!(self.live(hash, |there| *there == key).is_none(), "it is there");
+        self.insert(hash, key, value);
+    }
+
+    /// Whether it is so large that it pays to ask for its memory ahead.
+    pub(crate) fn is_out_of_cache(&self) -> bool {
+        self.live as usize * size_of::<Entry<K, V>>() > CACHED_BYTES
     }
 
     /// Applies `change` to the live entry that is there.

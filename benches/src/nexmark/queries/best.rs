@@ -43,8 +43,9 @@ pub(super) fn best_of_windows<T: Data + Clone>(
         move |ctx, arrival| match arrival {
             Arrival::Record(record) => {
                 let rank = rank_of(&record);
-                let end = EventTime((time_of(&record).0.div_euclid(size_ms) + 1) * size_ms);
-                windows.with(|windows| match windows.iter_mut().find(|best| best.end == end) {
+                let at = time_of(&record).0;
+                let holds = |best: &&mut Best<T>| best.end.0 - size_ms <= at && at < best.end.0;
+                windows.with(|windows| match windows.iter_mut().find(holds) {
                     Some(best) if rank < best.rank => {}
                     Some(best) if rank == best.rank => best.records.push(record),
                     Some(best) => {
@@ -52,7 +53,10 @@ pub(super) fn best_of_windows<T: Data + Clone>(
                         best.records.clear();
                         best.records.push(record);
                     }
-                    None => windows.push(Best { end, rank, records: vec![record] }),
+                    None => {
+                        let end = EventTime((at.div_euclid(size_ms) + 1) * size_ms);
+                        windows.push(Best { end, rank, records: vec![record] });
+                    }
                 });
             }
             Arrival::Watermark(watermark) => windows.with(|windows| {

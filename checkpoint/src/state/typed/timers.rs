@@ -5,7 +5,7 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::{At, Element, TimerQueue};
-use crate::state::{Codec, KeyedTable, Place};
+use crate::state::{Codec, KeyedTable};
 use crate::time::EventTime;
 
 /// A timer as it is kept.
@@ -80,7 +80,7 @@ where
             None => {
                 let timer = Timer { at: due.0, queued: queue.push(due.0, hash) };
                 let key = Element { key: key.clone(), element: tag };
-                self.table.update_at(Place::of_hash(hash), key, || timer, |_, _| {});
+                self.table.put_new(hash, key, timer);
             }
         }
         self.forget_stale();

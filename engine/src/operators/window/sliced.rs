@@ -163,8 +163,16 @@ impl<K: Key, A: Data> Keys<K, A> {
 impl<K, A: Clone> Tracked<K, A> {
     /// Notes that a slice is new.
     fn add(&mut self, slice: i64) {
-        self.slices.insert(self.until(slice), (slice, None));
-        self.changed(slice);
+        match self.slices.back() {
+            // Before a later one, which is rare.
+            Some((last, _)) if *last > slice => {
+                self.slices.insert(self.until(slice), (slice, None));
+            }
+            _ => self.slices.push_back((slice, None)),
+        }
+        if let Some(running) = &mut self.running {
+            running.changed(slice);
+        }
     }
 
     /// Notes that a slice has changed that may have been read.
@@ -178,13 +186,20 @@ impl<K, A: Clone> Tracked<K, A> {
     }
 
     fn remove(&mut self, slice: i64) {
-        if let Some(at) = self.place_of(slice) {
+        if self.slices.front().is_some_and(|(first, _)| *first == slice) {
+            // Nearly always.
+            self.slices.pop_front();
+        } else if let Some(at) = self.place_of(slice) {
             self.slices.remove(at);
         }
     }
 
     /// How many slices end at `end` or before.
+    #[inline]
     fn until(&self, end: i64) -> usize {
+        if self.slices.back().is_none_or(|(last, _)| *last <= end) {
+            return self.slices.len();
+        }
         let last = self.slices.iter().rev().take(NEAR);
         let later = last.take_while(|(slice, _)| *slice > end).count();
         if later < NEAR {
@@ -199,6 +214,7 @@ impl<K, A: Clone> Tracked<K, A> {
     }
 
     /// Which slices are in the window with these bounds.
+    #[inline]
     fn within(&self, (start, end): (i64, i64)) -> std::ops::Range<usize> {
         let from = match self.slices.front() {
             Some((first, _)) if *first > start => 0,
