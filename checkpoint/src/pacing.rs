@@ -70,6 +70,11 @@ impl Pacing {
         self.open.front().map(|step| step.number)
     }
 
+    /// Whether no step is under way but the last, in which whatever comes next is.
+    pub fn is_idle(&self) -> bool {
+        self.open.len() <= 1
+    }
+
     /// The oldest step has passed every sink; `was_used_up` if some source waits for budget.
     pub fn passed(&mut self, now: Duration, was_used_up: bool) {
         let Some(step) = self.open.pop_front() else { return };
@@ -158,12 +163,14 @@ mod tests {
         let mut pacing = Pacing::default();
         let mut now = Duration::ZERO;
         pacing.epoch(now);
+        assert!(pacing.is_idle());
         let mut begun = 1;
         for _ in 0..100 {
             now += STEP_MIN;
             begun += usize::from(pacing.begin(now).is_some());
         }
         assert_eq!(begun, STEPS_AHEAD);
+        assert!(!pacing.is_idle());
         pacing.passed(now, true);
         now += STEP_MIN;
         assert_eq!(pacing.begin(now), Some(STEPS_AHEAD as u32));

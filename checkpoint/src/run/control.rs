@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 
+use timely::scheduling::SyncActivator;
 use tokio::sync::Notify;
 
 use crate::error::BoxError;
@@ -35,6 +36,9 @@ pub struct Control {
     budget: AtomicU32,
     is_budget_used_up: AtomicBool,
     has_emitted: AtomicBool,
+    /// Wakes the clock.
+    clock: OnceLock<SyncActivator>,
+    is_clock_resting: AtomicBool,
 }
 
 impl Default for Control {
@@ -57,6 +61,8 @@ impl Default for Control {
             budget: AtomicU32::new(BUDGET_START),
             is_budget_used_up: AtomicBool::new(false),
             has_emitted: AtomicBool::new(false),
+            clock: OnceLock::new(),
+            is_clock_resting: AtomicBool::new(false),
         }
     }
 }
@@ -85,7 +91,8 @@ impl Control {
     /// Asks the run to stop: sources emit nothing more, the running epoch ends, and when its
     /// checkpoint is complete the run is finished. Windows do not fire.
     pub fn request_stop(&self) {
-        self.is_stopping.store(true, Ordering::Release);
+        self.is_stopping.store(true, Ordering::SeqCst);
+        self.wake_clock();
     }
 
     /// Whether a stop was asked for.
@@ -99,7 +106,8 @@ impl Control {
     /// For a job that will not go on, or not with this state: a job that resumes where it drained
     /// has said already what it would say at its end.
     pub fn request_drain(&self) {
-        self.is_draining.store(true, Ordering::Release);
+        self.is_draining.store(true, Ordering::SeqCst);
+        self.wake_clock();
     }
 
     /// Whether a drain was asked for.
@@ -259,11 +267,40 @@ impl Control {
     /// A source has emitted records: the step that they belong to must end some time.
     #[inline]
     pub fn emitted(&self) {
-        self.has_emitted.store(true, Ordering::Relaxed);
+        self.has_emitted.store(true, Ordering::SeqCst);
+        self.wake_clock();
     }
 
     pub(crate) fn has_emitted(&self) -> bool {
         self.has_emitted.load(Ordering::Relaxed)
+    }
+
+    /// By this the clock is woken when it rests.
+    pub(crate) fn set_clock(&self, clock: SyncActivator) {
+        let _ = self.clock.set(clock);
+    }
+
+    /// Lets the clock rest, unless there is something for it to do; returns whether it does.
+    pub(crate) fn rest_clock(&self) -> bool {
+        // Whoever has something for it notes that first and then looks whether it rests.
+        self.is_clock_resting.store(true, Ordering::SeqCst);
+        let noted = [&self.has_emitted, &self.is_stopping, &self.is_draining];
+        let is_wanted = noted.into_iter().any(|noted| noted.load(Ordering::SeqCst));
+        if is_wanted {
+            self.is_clock_resting.store(false, Ordering::SeqCst);
+        }
+        !is_wanted
+    }
+
+    #[inline]
+    fn wake_clock(&self) {
+        if self.is_clock_resting.load(Ordering::SeqCst)
+            && self.is_clock_resting.swap(false, Ordering::SeqCst)
+            && let Some(clock) = self.clock.get()
+        {
+            // It fails when the worker has gone.
+            let _ = clock.activate();
+        }
     }
 
     pub(crate) fn clear_emitted(&self) {
@@ -286,5 +323,74 @@ impl Drop for AnswerPending<'_> {
     fn drop(&mut self) {
         self.0.answers_pending.fetch_sub(1, Ordering::AcqRel);
         self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_rests_unless_there_is_something_for_it_to_do() {
+        let note: [fn(&Control); 3] =
+            [Control::emitted, Control::request_stop, Control::request_drain];
+        for note in note {
+            let control = Control::default();
+            assert!(control.rest_clock() && control.rest_clock());
+            note(&control);
+            assert!(!control.rest_clock());
+        }
+        let control = Control::default();
+        control.emitted();
+        control.clear_emitted();
+        assert!(control.rest_clock());
+    }
+
+    /// By each thread that has something for it, and once.
+    #[test]
+    fn a_clock_that_rests_is_woken() {
+        timely::execute_directly(|worker| {
+            let control = Arc::new(Control::default());
+            let (scheduled, told) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&control));
+            let count = Arc::clone(&scheduled);
+            worker.dataflow::<u64, _, _>(|scope| {
+                let mut builder = OperatorBuilder::new("Clock".to_owned(), scope.clone());
+                let _output = builder.new_output::<Vec<()>>();
+                let address = builder.operator_info().address.to_vec();
+                told.set_clock(scope.worker().sync_activator_for(address));
+                builder.build(move |capabilities| {
+                    move |_| {
+                        let _ = &capabilities;
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            });
+            for _ in 0..5 {
+                worker.step();
+            }
+            let begun = scheduled.load(Ordering::SeqCst);
+            worker.step();
+            assert_eq!(scheduled.load(Ordering::SeqCst), begun, "nobody has woken it");
+            assert!(control.rest_clock());
+            let other = Arc::clone(&control);
+            let thread = std::thread::spawn(move || {
+                other.emitted();
+                other.emitted();
+            });
+            thread.join().unwrap();
+            for _ in 0..5 {
+                worker.step();
+            }
+            assert_eq!(scheduled.load(Ordering::SeqCst), begun + 1);
+            assert!(!control.rest_clock());
+            worker
+                .installed_dataflows()
+                .into_iter()
+                .for_each(|dataflow| worker.drop_dataflow(dataflow));
+        });
     }
 }

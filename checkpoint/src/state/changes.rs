@@ -29,9 +29,6 @@ const SPARE_BYTES_MAX: usize = 64 << 20;
 /// Memory of a block that is made before it is needed: it is not to grow by the last entry.
 pub(crate) const SPARE_BLOCK_BYTES: usize = BLOCK_BYTES + (8 << 10);
 
-/// Blocks of a group that there is room for from the beginning.
-const BLOCKS_OF_GROUP: usize = 4;
-
 /// Changed buckets in 64 from which on a scan is as good as sequential, and asks for nothing ahead.
 const DENSE: u32 = 24;
 
@@ -117,7 +114,7 @@ impl Spare {
 impl Captured {
     fn begin(&mut self, groups: usize) {
         self.blocks.iter_mut().for_each(Vec::clear);
-        self.blocks.resize_with(groups, || Vec::with_capacity(BLOCKS_OF_GROUP));
+        self.blocks.resize_with(groups, Vec::new);
         self.touched.iter_mut().for_each(Vec::clear);
         self.touched.resize_with(groups, Vec::new);
         self.bytes.clear();
