@@ -397,7 +397,8 @@ where
 
     /// Combines the values of each window, two at a time.
     ///
-    /// `reduce` also combines what parts of a window have come to: it must be associative.
+    /// `reduce` also combines what parts of a window have come to: it must be associative. Workers do so
+    /// with what they have before they send it, where they find that it pays.
     ///
     /// ```
     /// use std::time::Duration;

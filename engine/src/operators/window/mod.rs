@@ -4,7 +4,7 @@
 //!   record --Grid--> window or slice --Fold--> state by (key, its end)     whole.rs, sliced.rs
 //!          --gap---> session of its key                                    merging.rs
 //!          --------> the n-th of its key                                   counted.rs, counted_sliding.rs
-//!   batch ----> Part by slice, where all records are in the windows of one worker     partial.rs
+//!   batch ----> Part by slice, on its way to the worker of its key, where that pays        partial.rs
 //!   watermark ------> what is due fires: Agenda, TimerQueue
 //! ```
 //!
