@@ -48,7 +48,11 @@ pub(super) fn epoch_clock<T: Timestamp + EpochTime>(
     let (committed_output, committed) = builder.new_output::<Vec<Signal>>();
     let address = builder.operator_info().address;
     if scope.index() == 0 {
-        run.control().set_clock(scope.worker().sync_activator_for(address.to_vec()));
+        let clock = scope.worker().sync_activator_for(address.to_vec());
+        run.control().set_clock(move || {
+            // It fails when the worker has gone.
+            let _ = clock.activate();
+        });
     }
     let activator = scope.activator_for(address);
     let driver = Rc::new(RefCell::new(Driver::new(Arc::clone(&run), activator.clone())));

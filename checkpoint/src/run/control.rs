@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 
-use timely::scheduling::SyncActivator;
 use tokio::sync::Notify;
 
 use crate::error::BoxError;
@@ -37,8 +36,17 @@ pub struct Control {
     is_budget_used_up: AtomicBool,
     has_emitted: AtomicBool,
     /// Wakes the clock.
-    clock: OnceLock<SyncActivator>,
+    clock: OnceLock<Waker>,
     is_clock_resting: AtomicBool,
+}
+
+/// Wakes an operator, from any thread.
+struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
 }
 
 impl Default for Control {
@@ -276,8 +284,8 @@ impl Control {
     }
 
     /// By this the clock is woken when it rests.
-    pub(crate) fn set_clock(&self, clock: SyncActivator) {
-        let _ = self.clock.set(clock);
+    pub(crate) fn set_clock(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.clock.set(Waker(Box::new(wake)));
     }
 
     /// Lets the clock rest, unless there is something for it to do; returns whether it does.
@@ -296,10 +304,9 @@ impl Control {
     fn wake_clock(&self) {
         if self.is_clock_resting.load(Ordering::SeqCst)
             && self.is_clock_resting.swap(false, Ordering::SeqCst)
-            && let Some(clock) = self.clock.get()
+            && let Some(Waker(wake)) = self.clock.get()
         {
-            // It fails when the worker has gone.
-            let _ = clock.activate();
+            wake();
         }
     }
 
@@ -330,8 +337,6 @@ impl Drop for AnswerPending<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-
     use super::*;
 
     #[test]
@@ -350,47 +355,24 @@ mod tests {
         assert!(control.rest_clock());
     }
 
-    /// By each thread that has something for it, and once.
     #[test]
-    fn a_clock_that_rests_is_woken() {
-        timely::execute_directly(|worker| {
-            let control = Arc::new(Control::default());
-            let (scheduled, told) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&control));
-            let count = Arc::clone(&scheduled);
-            worker.dataflow::<u64, _, _>(|scope| {
-                let mut builder = OperatorBuilder::new("Clock".to_owned(), scope.clone());
-                let _output = builder.new_output::<Vec<()>>();
-                let address = builder.operator_info().address.to_vec();
-                told.set_clock(scope.worker().sync_activator_for(address));
-                builder.build(move |capabilities| {
-                    move |_| {
-                        let _ = &capabilities;
-                        count.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            });
-            for _ in 0..5 {
-                worker.step();
-            }
-            let begun = scheduled.load(Ordering::SeqCst);
-            worker.step();
-            assert_eq!(scheduled.load(Ordering::SeqCst), begun, "nobody has woken it");
-            assert!(control.rest_clock());
-            let other = Arc::clone(&control);
-            let thread = std::thread::spawn(move || {
-                other.emitted();
-                other.emitted();
-            });
-            thread.join().unwrap();
-            for _ in 0..5 {
-                worker.step();
-            }
-            assert_eq!(scheduled.load(Ordering::SeqCst), begun + 1);
-            assert!(!control.rest_clock());
-            worker
-                .installed_dataflows()
-                .into_iter()
-                .for_each(|dataflow| worker.drop_dataflow(dataflow));
+    fn a_clock_that_rests_is_woken_once() {
+        let (control, woken) = (Arc::new(Control::default()), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&woken);
+        control.set_clock(move || {
+            count.fetch_add(1, Ordering::SeqCst);
         });
+        control.emitted();
+        control.clear_emitted();
+        assert_eq!(woken.load(Ordering::SeqCst), 0, "it does not rest");
+        assert!(control.rest_clock());
+        let other = Arc::clone(&control);
+        let thread = std::thread::spawn(move || {
+            other.emitted();
+            other.request_stop();
+        });
+        thread.join().unwrap();
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+        assert!(!control.rest_clock());
     }
 }
