@@ -2,13 +2,15 @@
 //!
 //! Words are drawn by Zipf's law from a vocabulary. The lines are written before the clock starts; a
 //! record is a copy of one of them, on the heap, as a reader of files would make it. Each side says the
-//! new count with every word. All but the loop own their words: to send one to another worker takes that.
+//! new count with every word. All but the loop own their words, to send them to other workers: in the 24 bytes
+//! of a [`SmolStr`], where a `String` would be one more allocation that another worker frees.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use highwater::Flow;
 use highwater_connectors::generator::GeneratorSource;
+use smol_str::SmolStr;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
@@ -88,21 +90,21 @@ fn engine(flow: &Flow<'_>, lines: u64, text: Text, mut digest: Digest) {
 }
 
 /// The words of a line, each as a key without a value.
-fn words(line: &str) -> Vec<(String, ())> {
-    line.split(' ').map(|word| (word.to_owned(), ())).collect()
+fn words(line: &str) -> Vec<(SmolStr, ())> {
+    line.split(' ').map(|word| (SmolStr::new(word), ())).collect()
 }
 
 fn by_hand(scope: Scope<'_, u64>, lines: u64, text: Text, digest: Digest) {
     let words = numbered(scope, lines, move |i| text.line(i).to_owned())
-        .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        .flat_map(|line| line.split(' ').map(SmolStr::new).collect::<Vec<_>>());
     let counts =
-        words.unary::<Batches<(String, u64)>, _, _, _>(by_itself::<String>(), "Count", |_, _| {
-            let mut counts: HashMap<String, u64> = HashMap::default();
+        words.unary::<Batches<(SmolStr, u64)>, _, _, _>(by_itself::<SmolStr>(), "Count", |_, _| {
+            let mut counts: HashMap<SmolStr, u64> = HashMap::default();
             move |input, output| {
                 input.for_each(|time, batch| {
                     let mut session = output.session(&time);
                     for word in batch.drain(..) {
-                        let count = counts.entry_ref(word.as_str()).or_insert(0);
+                        let count = counts.entry_ref(&word).or_insert(0);
                         *count += 1;
                         session.give((word, *count));
                     }
