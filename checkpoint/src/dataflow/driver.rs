@@ -94,6 +94,11 @@ impl Driver {
         self.coordinator.as_ref().is_some_and(Coordinator::is_closing)
     }
 
+    /// When the next epoch is to begin, if time decides on that.
+    pub(super) fn next_begin_ms(&self) -> Option<u64> {
+        self.coordinator.as_ref().and_then(Coordinator::next_begin_ms)
+    }
+
     pub(super) fn next_signal(&mut self) -> Option<Signalled> {
         self.for_clock.pop_front()
     }
