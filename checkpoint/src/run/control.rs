@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_rests_is_woken_once() {
-        let (control, woken) = (Arc::new(Control::default()), Arc::new(AtomicUsize::new(0)));
+        let (control, woken) = (Control::default(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&woken);
         control.set_clock(move || {
             count.fetch_add(1, Ordering::SeqCst);
@@ -366,12 +366,13 @@ mod tests {
         control.clear_emitted();
         assert_eq!(woken.load(Ordering::SeqCst), 0, "it does not rest");
         assert!(control.rest_clock());
-        let other = Arc::clone(&control);
-        let thread = std::thread::spawn(move || {
-            other.emitted();
-            other.request_stop();
+        std::thread::scope(|scope| {
+            for wake in [Control::emitted, Control::request_stop] {
+                let control = &control;
+                let thread = std::thread::Builder::new().name("wakes".to_owned());
+                thread.spawn_scoped(scope, move || wake(control)).unwrap();
+            }
         });
-        thread.join().unwrap();
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         assert!(!control.rest_clock());
     }

@@ -107,7 +107,7 @@ impl<K: Key, F, T> Combiner<K, F, T> {
             let is_late = at < watermark;
             match part {
                 Some((there, part)) if *there == key && !is_late => {
-                    part.add(&*self.fold, at, value)
+                    part.add(&*self.fold, at, value);
                 }
                 _ => {
                     // What follows a late one is not merged with what was before it.
